@@ -1,0 +1,159 @@
+"""The command for people who don't know Ansible: every verb is a playbook, no rule lives here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fluxlora.errors import FluxloraError
+from fluxlora.run import Outcome, play
+from fluxlora.talk import Talk
+
+Command = Callable[..., Any]
+
+
+def main() -> None:
+    """Run the command; an error of ours is one sentence and what to do, never a traceback."""
+    try:
+        cli(standalone_mode=True)
+    except FluxloraError as error:
+        click.echo(f"fluxlora: {error}", err=True)
+        if error.hint:
+            click.echo(error.hint, err=True)
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fluxlora")
+def cli() -> None:
+    """Train a FLUX.1 LoRA on a GPU rented from vast.ai, for the least money, and leave nothing running."""
+
+
+def _planned(command: Command) -> Command:
+    """The options that describe a run."""
+    for option in (
+        click.option("-e", "--set", "settings", multiple=True, metavar="VARIABLE=VALUE", help="Set a variable."),
+        click.option("-p", "--preset", "presets", multiple=True, help="A preset, such as 512 or lokr; may be repeated."),
+        click.option("-n", "--name", help="The run's name; the dataset folder's when not given."),
+        click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path)),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_planned
+def plan(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
+    """Check the dataset and settings, and show steps, hours and the best offers. Spends nothing."""
+    _finish(_play("plan", _run(dataset, name, presets) | _settings(settings)))
+
+
+@cli.command()
+@_planned
+@click.option("--rehearse", is_flag=True, help="Hold the whole run on this machine, for free, scaled down.")
+def train(
+    dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], rehearse: bool
+) -> None:
+    """Rent, train, bring the adapter home, give the instance back. Call it again to go on."""
+    run = _run(dataset, name, presets) | _settings(settings)
+    if rehearse:
+        _rehearse(run)
+        return
+    outcome = _play("train", run)
+    if outcome.detached:
+        click.echo(
+            f"\nLeft alone. If an instance was rented it goes on, and costs money.\n"
+            f"Come back:  fluxlora train {dataset} --name {run['run_name']}\n"
+            f"Look at it: fluxlora status {run['run_name']}\n"
+            f"End it:     fluxlora destroy {run['run_name']}"
+        )
+    _finish(outcome)
+
+
+@cli.command()
+@click.argument("dataset", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-p", "--preset", "presets", multiple=True, help="A preset, such as 512 or lokr; may be repeated.")
+def rehearse(dataset: Path | None, presets: tuple[str, ...]) -> None:
+    """Hold a whole run on this machine: real SimpleTuner, a tiny model, no account, no money."""
+    from fluxlora.run import project_dir
+
+    _rehearse(_run(dataset or project_dir() / "examples" / "dataset", "rehearsal", presets))
+
+
+@cli.command()
+@click.argument("run", required=False)
+def status(run: str | None) -> None:
+    """Show what the runs do and what they cost."""
+    _finish(_play("status", _named(run)))
+
+
+@cli.command()
+@click.argument("run")
+def fetch(run: str) -> None:
+    """Bring the run's checkpoints, images and adapter home, and check them."""
+    _finish(_play("fetch", _named(run)))
+
+
+@cli.command()
+@click.argument("run")
+def stop(run: str) -> None:
+    """Stop the training and keep the instance, which goes on costing money."""
+    _finish(_play("stop", _named(run)))
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--unsaved", is_flag=True, help="Destroy even what has not been brought home.")
+def destroy(run: str, unsaved: bool) -> None:
+    """Give the run's instance back; refuses while its adapter has not been brought home."""
+    _finish(_play("destroy", _named(run) | ({"provision_destroy_unsaved": "true"} if unsaved else {})))
+
+
+@cli.group()
+def rehearsal() -> None:
+    """The stand-in vast.ai and Hub, on their own."""
+
+
+@rehearsal.command()
+@click.option("--port", default=0, show_default="any free one", help="The stand-in vast.ai's port on 127.0.0.1.")
+@click.option("--hosts", type=click.Choice(["none", "containers"]), default="none", show_default=True)
+@click.option("--until-eof", is_flag=True, help="End when standard input ends, that is, with the caller.")
+def serve(port: int, hosts: str, until_eof: bool) -> None:
+    """Serve until interrupted; prints one line of JSON with url and api_key."""
+    from fluxlora.rehearsal.serve import serve as serve_
+
+    serve_(port=port, hosts=hosts, until_eof=until_eof)
+
+
+def _rehearse(run: Mapping[str, str]) -> None:
+    from fluxlora.rehearsal.session import rehearse as rehearse_
+
+    _finish(rehearse_(run, say=click.echo))
+
+
+def _run(dataset: Path, name: str | None, presets: tuple[str, ...]) -> dict[str, str]:
+    run = {"run_name": name or dataset.resolve().name, "dataset_path": str(dataset.resolve())}
+    return run | ({"run_presets": ",".join(presets)} if presets else {})
+
+
+def _named(run: str | None) -> dict[str, str]:
+    return {"run_name": run} if run else {}
+
+
+def _settings(settings: tuple[str, ...]) -> dict[str, str]:
+    pairs = [setting.partition("=") for setting in settings]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise click.BadParameter(f"{wrong[0]!r} is not VARIABLE=VALUE", param_hint="--set")
+    return {name: value for name, _, value in pairs}
+
+
+def _play(verb: str, variables: Mapping[str, str]) -> Outcome:
+    return play(verb, variables, on_event=Talk(say=click.echo).on_event)
+
+
+def _finish(outcome: Outcome) -> None:
+    sys.exit(0 if outcome.detached else outcome.code)

@@ -1,0 +1,63 @@
+"""Turns ansible-runner's events into the few lines a person wants to read."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Talk:
+    """Says each stage, what debug tasks show, what goes wrong; and keeps the seconds of each stage."""
+
+    say: Callable[[str], Any]
+    stages: dict[str, float] = field(default_factory=dict)
+    _stage: str = ""
+    _since: float = field(default_factory=time.monotonic)
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Take one event of ansible-runner."""
+        data = event.get("event_data", {})
+        match event.get("event"):
+            case "playbook_on_play_start":
+                self._enter(data["name"])
+            case "playbook_on_stats":
+                self._enter("")
+            case "runner_on_ok" | "runner_item_on_ok" if data.get("task_action") == "ansible.builtin.debug":
+                self._show(data.get("res", {}))
+            case "runner_on_failed" | "runner_on_unreachable" if not data.get("ignore_errors"):
+                self._complain(data)
+            case "verbose" | "warning" | "system_warning" | "deprecated":
+                self._pass_on(event.get("stdout", ""))
+
+    def _enter(self, stage: str) -> None:
+        now = time.monotonic()
+        if self._stage:
+            self.stages[self._stage] = self.stages.get(self._stage, 0.0) + now - self._since
+        if stage and stage != self._stage:
+            self.say(f"== {stage}")
+        self._stage, self._since = stage, now
+
+    def _show(self, result: Mapping[str, Any]) -> None:
+        message = result.get("msg")
+        for line in message if isinstance(message, list) else [message] if message else []:
+            self.say(f"   {line}")
+
+    def _complain(self, data: Mapping[str, Any]) -> None:
+        result = data.get("res", {})
+        if "results" in result and result.get("msg") == "One or more items failed":
+            return  # each item has been told
+        self.say(f"!! {data.get('task')}: {result.get('msg', 'failed')}")
+        for detail in (result.get("hint"), result.get("stderr")):
+            if detail:
+                self.say(f"   {detail}")
+
+    def _pass_on(self, text: str) -> None:
+        plain = _ANSI.sub("", text).strip()
+        if plain and not plain.startswith(("Using ", "PLAYBOOK:", "[DEPRECATION")):
+            self.say(f"   {plain}")
