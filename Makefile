@@ -1,0 +1,37 @@
+# `make help` lists what can be done; each target is one or two lines.
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup rehearse lint test unit plugins playbooks molecule rehearsal docs lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: .venv/installed ## the virtual environment, with everything locked
+.venv/installed: requirements.lock pyproject.toml scripts/setup
+	@scripts/setup
+
+rehearse: setup ## a whole run on this machine, for free
+	@fluxlora rehearse
+
+lint: setup ## ansible-lint, yamllint, ruff, mypy
+	ruff check . && ruff format --check . && mypy && yamllint . && ansible-lint --offline
+
+test: setup ## everything: unit, plugins, playbooks, molecule, rehearsal
+	@scripts/test
+
+unit plugins playbooks: setup ## one layer of the tests
+	pytest tests/$@
+
+molecule: setup ## the roles, one by one, on hosts of their own
+	@scripts/test molecule
+
+docs: setup ## remake the generated pages
+	python scripts/make_docs.py
+
+lock: setup ## remake requirements.lock from pyproject.toml
+	@scripts/lock
+
+clean: ## remove what was made here, but never artifacts
+	rm -rf .venv .cache .fluxlora .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info

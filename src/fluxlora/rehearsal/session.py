@@ -1,0 +1,137 @@
+"""A whole run on this machine: the stand-ins, the hosts behind them, and the same playbooks as ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fluxlora.errors import RehearsalError
+from fluxlora.rehearsal import engine
+from fluxlora.run import Outcome, play, project_dir
+from fluxlora.talk import Talk
+
+Say = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Standin:
+    """Where the stand-in vast.ai and Hub answer, and the keys they take."""
+
+    url: str
+    api_key: str
+    hub_url: str
+    hub_token: str
+
+    def environment(self) -> dict[str, str]:
+        """What the playbooks must find in their environment to meet the stand-ins instead of the world."""
+        return {
+            "VAST_URL": self.url,
+            "VAST_API_KEY": self.api_key,
+            "HF_ENDPOINT": self.hub_url,
+            "HF_TOKEN": self.hub_token,
+            "WANDB_MODE": "offline",
+        }
+
+
+@contextmanager
+def standin(hosts: str = "containers", *, timeout_seconds: float = 60) -> Iterator[Standin]:
+    """Run the stand-ins in a process of their own; it ends, and removes its hosts, when this one does, however it does."""
+    command = [sys.executable, "-m", "fluxlora.rehearsal", "serve", "--hosts", hosts, "--until-eof"]
+    # A session of its own: Ctrl-C is for this process, which ends the server in order.
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    try:
+        line = server.stdout.readline()
+        if not line:
+            raise RehearsalError("The stand-in vast.ai did not start.", hint=f"Run it alone: {' '.join(command[1:])}")
+        told = json.loads(line)
+        yield Standin(**{name: told[name] for name in ("url", "api_key", "hub_url", "hub_token")})
+    finally:
+        server.stdin.close()
+        try:
+            server.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
+    """Hold a whole run for free and tell what it did; nothing but the artifacts is left."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    began = time.monotonic()
+    talk = Talk(say=say)
+    try:
+        say("== Make the hosts' image")
+        engine.ensure_image(say)
+        talk.stages["Make the hosts' image"] = time.monotonic() - began
+        with tempfile.TemporaryDirectory(prefix="fluxlora-rehearsal-") as folder, standin() as there:
+            outcome = play(
+                "train",
+                {**run, "run_rehearsal": "true", "provision_ssh_key_file": str(_ssh_key(Path(folder)))},
+                environment=there.environment() | {"FLUXLORA_STATE_DIR": folder},
+                on_event=talk.on_event,
+            )
+            ledger = _get(there, "/rehearsal/ledger")
+    except KeyboardInterrupt:
+        outcome = Outcome(code=130, detached=True)
+    if outcome.detached:
+        say("Interrupted. The rehearsal's host, its servers and its temporary folder are gone.")
+        return Outcome(code=130, detached=False)
+    for line in _summary(run["run_name"], outcome, ledger, talk.stages, time.monotonic() - began):
+        say(line)
+    return outcome
+
+
+def _summary(
+    name: str, outcome: Outcome, ledger: Mapping[str, Any], stages: Mapping[str, float], seconds: float
+) -> Iterator[str]:
+    manifest_file = project_dir() / "artifacts" / name / "manifest.json"
+    yield ""
+    if outcome.code:
+        yield f"The rehearsal of {name} failed; the reason stands above."
+    else:
+        manifest = json.loads(manifest_file.read_text())
+        training, adapter = manifest["training"], manifest["adapter"]
+        yield f"The rehearsal of {name} is done."
+        yield f"  steps      {training['step']} of {training['steps']}"
+        yield f"  loss       {training['first_loss']:.4f} first, {training['loss']:.4f} last"
+        yield f"  adapter    {manifest_file.parent / adapter['path']}"
+        yield f"  sha256     {adapter['sha256']}"
+    yield f"  cost       ${ledger['total_usd']:.4f} by the stand-in's ledger; nothing was paid"
+    yield f"  instances  {ledger['instances_left']} left"
+    yield f"  time       {seconds:.0f} s in all"
+    for stage, spent in stages.items():
+        if spent >= 1:
+            yield f"    {spent:5.0f} s  {stage}"
+
+
+def _ssh_key(folder: Path) -> Path:
+    key = folder / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, timeout=30)
+    return key
+
+
+def _get(there: Standin, path: str) -> Any:
+    import requests  # late: the vast.ai client brings it
+
+    reply = requests.get(there.url + path, headers={"Authorization": f"Bearer {there.api_key}"}, timeout=10)
+    reply.raise_for_status()
+    return reply.json()
+
+
+def _interrupt(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
