@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Makes the pages of docs/ that can be read off the code; with --check it only says whether they are out of date."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from fluxlora.cli import cli
+
+PROJECT = Path(__file__).resolve().parents[1]
+NOTE = "<!-- Made by `make docs`; do not edit. -->\n"
+
+
+def presets_page(project: Path) -> str:
+    """Every preset with what it sets and why, then what it is merged into."""
+    files = sorted((project / "group_vars").glob("preset_*.yml"))
+    parts = [
+        f"{NOTE}\n# Presets\n\nChoose with `-e run_presets=512,lokr` or `fluxlora train ./dataset -p 512 -p lokr`. "
+        "A preset is one file in `group_vars/`; two presets that set the same variable are refused by name.\n"
+    ]
+    parts += [_settings(f"## {file.stem.removeprefix('preset_')}", file) for file in files]
+    for name, heading in (("training", "What every run starts from"), ("rehearsal", "What a rehearsal scales down")):
+        file = project / "group_vars" / f"{name}.yml"
+        if file.is_file():
+            parts.append(_settings(f"## {heading} (`group_vars/{name}.yml`)", file))
+    return "\n".join(parts)
+
+
+def variables_page(project: Path) -> str:
+    """Every variable of every role, from its argument specification and its default."""
+    parts = [
+        f"{NOTE}\n# Variables\n\nSet any of them with `-e`, with `fluxlora train … -e NAME=VALUE`, or in "
+        "`inventory/runs.yml`. A name that no role knows is refused.\n"
+    ]
+    for specs in sorted((project / "roles").glob("*/meta/argument_specs.yml")):
+        role = specs.parents[1].name
+        spec = yaml.safe_load(specs.read_text(encoding="utf-8"))["argument_specs"]["main"]
+        defaults_file = specs.parents[1] / "defaults" / "main.yml"
+        defaults = yaml.safe_load(defaults_file.read_text(encoding="utf-8")) if defaults_file.is_file() else None
+        parts.append(f"## {role}\n\n{spec['short_description']}\n")
+        options = spec.get("options") or {}
+        if options:
+            rows = [_option(name, options[name], defaults or {}) for name in sorted(options)]
+            parts.append(_table(["Variable", "Type", "Default", "What it is"], rows))
+    return "\n".join(parts)
+
+
+def commands_page(_: Path) -> str:
+    """What `--help` says of every command."""
+    parts = [f"{NOTE}\n# Commands\n"]
+    for path, command in _commands("fluxlora", cli):
+        context = click.Context(command, info_name=path, terminal_width=120, **cli.context_settings)
+        parts.append(f"## {path}\n\n```text\n{command.get_help(context).strip()}\n```\n")
+    return "\n".join(parts)
+
+
+PAGES: Mapping[str, Callable[[Path], str]] = {
+    "commands.md": commands_page,
+    "presets.md": presets_page,
+    "variables.md": variables_page,
+}
+
+
+def _settings(heading: str, file: Path) -> str:
+    """One file of group variables: its opening comment, a table of what is short, blocks of what is long."""
+    text = file.read_text(encoding="utf-8")
+    values = yaml.safe_load(text) or {}
+    opening, comments = _comments(text)
+    short = {name: value for name, value in values.items() if not isinstance(value, dict | list) or not value}
+    parts = [heading, ""]
+    if opening:
+        parts += [opening, ""]
+    if short:
+        rows = [[f"`{name}`", _inline(value), comments.get(name, "")] for name, value in short.items()]
+        parts.append(_table(["Variable", "Value", "Why"], rows))
+    for name in [name for name in values if name not in short]:
+        block = yaml.safe_dump({name: values[name]}, sort_keys=False, width=100, allow_unicode=True)
+        parts += [*([comments[name], ""] if name in comments else []), f"```yaml\n{block}```", ""]
+    return "\n".join(parts)
+
+
+def _comments(text: str) -> tuple[str, dict[str, str]]:
+    """The comment that opens a file, set off by an empty line, and the one above each top-level variable."""
+    opening = ""
+    comments: dict[str, str] = {}
+    pending: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            pending.append(line.removeprefix("#").strip())
+            continue
+        if (key := re.match(r"(\w+):", line)) and pending:
+            comments[key[1]] = " ".join(pending)
+        elif not line.strip() and not opening and not comments:
+            opening = " ".join(pending)
+        if line != "---":
+            pending = []
+    return opening, comments
+
+
+def _option(name: str, option: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    kind = option.get("type", "str") + (f" of {option['elements']}" if "elements" in option else "")
+    if "choices" in option:
+        kind += ": " + ", ".join(f"`{choice}`" for choice in option["choices"])
+    default = "**required**" if option.get("required") else _inline(defaults[name]) if name in defaults else ""
+    description = option.get("description", "")
+    return [f"`{name}`", kind, default, " ".join(description) if isinstance(description, list) else description]
+
+
+def _inline(value: object) -> str:
+    """A value as YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return "`" + text.strip().removesuffix("...").strip() + "`"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _commands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name in sorted(command.commands):
+            yield from _commands(f"{path} {name}", command.commands[name])
+
+
+def stale(project: Path) -> list[str]:
+    """The pages whose file is not what the code says."""
+    docs = project / "docs"
+    return [
+        name
+        for name, page in PAGES.items()
+        if not (docs / name).is_file() or (docs / name).read_text(encoding="utf-8") != page(project)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where a page is out of date")
+    parser.add_argument("--project", type=Path, default=PROJECT, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    old = stale(arguments.project)
+    if arguments.check and old:
+        sys.exit(f"Out of date: {', '.join(f'docs/{name}' for name in old)}. Run `make docs`.")
+    for name in old:
+        (arguments.project / "docs" / name).write_text(PAGES[name](arguments.project), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

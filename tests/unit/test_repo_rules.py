@@ -1,0 +1,158 @@
+"""What must hold for every file in the repository."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+ROLES = sorted(path.parent.parent for path in PROJECT.glob("roles/*/tasks/main.yml"))
+LOCKS = sorted([PROJECT / "requirements.lock", *PROJECT.glob("roles/**/poetry.lock"), *PROJECT.glob("roles/**/*.lock")])
+
+each_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
+
+# Folders that only the machine of one developer has; those of an instance (/root/SimpleTuner) are nobody's.
+MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:work|home/\w+|Users/\w+|root/\.pyenv)(?=[/\s\"'`]|$)", re.MULTILINE)
+SECRETS = re.compile(
+    r"hf_[A-Za-z0-9]{30,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|github_pat_\w{20,}|ghp_\w{30,}|AKIA[A-Z0-9]{16}"
+    r"|(?i:(?:vast_api_key|wandb_api_key)\W{1,4}[0-9a-f]{40,64}\b)"
+)
+
+
+def tracked(*patterns: str) -> list[Path]:
+    command = ["git", "ls-files", "-z", "--", *patterns]
+    names = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=30).stdout
+    return [PROJECT / name for name in names.split("\0") if name and (PROJECT / name).is_file()]
+
+
+def text_of(path: Path) -> str:
+    content = path.read_bytes()
+    return "" if b"\0" in content else content.decode("utf-8")
+
+
+def load(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+
+
+def options(role: Path) -> dict[str, dict[str, Any]]:
+    return load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"].get("options") or {}
+
+
+def defaults(role: Path) -> dict[str, Any]:
+    return load(role / "defaults" / "main.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "hit"),
+    [
+        ("cd /work/main", True),
+        ("at /home/anna/x", True),
+        ("/Users/anna/x", True),
+        ("/root/.pyenv/shims", True),
+        ("/root/SimpleTuner/config", False),
+        ("artifacts/work/x", False),
+        ("{{ dir }}/work/x", False),
+        ("/home/", False),
+    ],
+)
+def test_the_search_for_machine_paths_finds_them_and_nothing_else(text: str, hit: bool) -> None:
+    assert bool(MACHINE_PATHS.search(text)) == hit
+
+
+@pytest.mark.parametrize(
+    ("text", "hit"),
+    [
+        ("HF_TOKEN=hf_" + "a1B2" * 9, True),
+        ("VAST_API_KEY: " + "0f" * 32, True),
+        ("-----BEGIN OPENSSH " + "PRIVATE KEY-----", True),
+        ("HF_TOKEN=hf_xxxx", False),
+        ("sha256: " + "0f" * 32, False),
+    ],
+)
+def test_the_search_for_secrets_finds_them_and_nothing_else(text: str, hit: bool) -> None:
+    assert bool(SECRETS.search(text)) == hit
+
+
+def test_no_file_names_a_path_of_somebodys_machine() -> None:
+    here = Path(__file__)
+    found = [path.relative_to(PROJECT) for path in tracked() if path != here and MACHINE_PATHS.search(text_of(path))]
+    assert found == []
+
+
+def test_no_file_holds_a_secret() -> None:
+    assert [path.relative_to(PROJECT) for path in tracked() if SECRETS.search(text_of(path))] == []
+
+
+def test_no_file_that_git_ignores_is_in_git() -> None:
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == ""
+
+
+def test_nothing_is_left_to_do_in_the_code() -> None:
+    marks = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")
+    files = tracked("*.py", "*.yml", "*.j2", "*.toml", "Makefile", "scripts/*")
+    assert [path.relative_to(PROJECT) for path in files if marks.search(text_of(path))] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_a_lock_names_no_index(lock: Path) -> None:
+    assert re.findall(r"https?://\S+|^--(?:extra-)?index\S*|^\[package\.source\]", lock.read_text(), re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_a_lock_pins_by_hash(lock: Path) -> None:
+    assert "sha256:" in lock.read_text()
+
+
+def test_group_variables_are_also_beside_the_inventory() -> None:
+    link = PROJECT / "inventory" / "group_vars"
+    assert link.is_symlink()
+    assert link.resolve() == PROJECT / "group_vars"
+
+
+def test_the_version_stands_in_one_place() -> None:
+    version = re.search(r'^version = "([^"]+)"', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    assert [path.name for path in tracked("src/*.py") if f'"{version[1]}"' in text_of(path)] == []
+
+
+def test_group_variables_are_all_variables_of_some_role() -> None:
+    known = {name for role in ROLES for name in options(role)}
+    unknown = {
+        (path.name, name)
+        for path in [*PROJECT.glob("group_vars/preset_*.yml"), *PROJECT.glob("group_vars/training.yml")]
+        for name in load(path)
+        if name not in known
+    }
+    assert unknown == set()
+
+
+@each_role
+def test_every_default_has_a_specification_and_every_optional_variable_a_default(role: Path) -> None:
+    optional = {name for name, option in options(role).items() if not option.get("required")}
+    assert set(defaults(role)) == optional
+
+
+@each_role
+def test_a_required_variable_has_no_default(role: Path) -> None:
+    assert {name for name, option in options(role).items() if option.get("required")} & set(defaults(role)) == set()
+
+
+@each_role
+def test_every_variable_bears_its_roles_name_and_says_what_it_is(role: Path) -> None:
+    shared = {"run_name", "run_presets", "run_rehearsal", "dataset_path"}
+    unclear = [
+        name
+        for name, option in options(role).items()
+        if not option.get("description") or not (name.startswith(f"{role.name}_") or name in shared)
+    ]
+    assert unclear == []
+
+
+@each_role
+def test_the_default_in_a_specification_is_left_to_the_defaults_file(role: Path) -> None:
+    assert [name for name, option in options(role).items() if "default" in option] == []
