@@ -32,7 +32,7 @@ class TransferError(FluxloraError):
 
 @dataclass(frozen=True)
 class SshTarget:
-    """Where sshd listens and how to log in; `ssh_args` is one string of shell words, as Ansible's variables hold them."""
+    """Where sshd listens and how to log in; `ssh_args` is a string of shell words, as Ansible's variables hold them."""
 
     host: str
     port: int = 22
@@ -75,11 +75,14 @@ def push(
 ) -> list[str]:
     """Make the remote folder hold what the local one holds; with `delete` nothing else but what is excluded.
 
+    Links travel as the files they point at.
+
+
     Returns the files that travelled or were deleted, relative to the folder. Raises TransferError.
     """
     if not local.is_dir():
         raise TransferError(f"{local} is not a folder, nothing can be sent from it", code="no_such_folder")
-    extra = ["--delete-delay"] if delete else []
+    extra = ["--copy-links", *(["--delete-delay"] if delete else [])]
     return _rsync(target, [*extra, f"{local.resolve()}/", target.path(remote)], excludes, timeout_seconds)
 
 

@@ -1,0 +1,196 @@
+"""Reads a finished adapter: is the file whole, is every number finite, what was trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxlora.errors import FluxloraError
+
+Kind = Literal["lora", "lokr"]
+
+# Numbers looked at in one go; bounds memory at 32 MB.
+_CHUNK = 4 * 1024 * 1024
+# Name in the file: the unsigned type of the same width, and the exponent bits, all set in NaN and infinity.
+_FLOATS: Mapping[str, tuple[str, int]] = {
+    "BF16": ("<u2", 0x7F80),
+    "F16": ("<u2", 0x7C00),
+    "F32": ("<u4", 0x7F80_0000),
+    "F64": ("<u8", 0x7FF0_0000_0000_0000),
+}
+# The matrix that goes down to the rank, in the two spellings that 3.1.6 mixes in one file.
+_LORA_DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_down.weight")
+_LORA_UP = (".lora_B.weight", ".lora.up.weight", ".lora_up.weight")
+_LOKR_RANKED = (".lokr_w1_b", ".lokr_w2_b")
+
+
+class AdapterError(FluxloraError):
+    """A file is no adapter that can be used."""
+
+    code = "bad_adapter"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor's place in the file; offsets in bytes from its beginning."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is in an adapter's file. `rank` is the largest, None where no matrix has one (a full LoKr)."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    kind: Kind
+    rank: int | None
+    alpha: float | None
+    dtypes: tuple[str, ...]
+    tensors: int
+    # False: what the training adds is zero throughout, the adapter changes nothing.
+    learned: bool
+
+    def as_facts(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def read(path: Path) -> Adapter:
+    """Parse the whole file and look at every number.
+
+    Raises AdapterError for what is missing, cut off, no safetensors, neither LoRA nor LoKr, or not finite.
+    """
+    tensors, metadata = _header(path)
+    kind = _kind(tensors, path)
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    for tensor in tensors:
+        if not _finite(data, tensor):
+            raise AdapterError(
+                f"{path} holds numbers that are not finite, first in {tensor.name}: the training diverged.",
+                hint="Take an earlier checkpoint, or train again at a lower learning rate.",
+                code="not_finite",
+            )
+    return Adapter(
+        path=str(path),
+        sha256=sha256(path),
+        size_bytes=path.stat().st_size,
+        kind=kind,
+        rank=max(_ranks(tensors), default=None),
+        alpha=_alpha(tensors, metadata, data),
+        dtypes=tuple(sorted({tensor.dtype for tensor in tensors})),
+        tensors=len(tensors),
+        learned=any(_learned(data, tensor) for tensor in tensors if _is_result(tensor, kind)),
+    )
+
+
+def sha256(path: Path) -> str:
+    """Of the file's bytes, in hexadecimal."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _header(path: Path) -> tuple[list[Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open  # loads a shared library, which plans do not need
+
+    try:
+        # The library checks the lengths, the offsets and that the tensors fill the file.
+        with safe_open(path, framework="numpy") as opened:
+            metadata = dict(opened.metadata() or {})
+        with path.open("rb") as raw:
+            (length,) = struct.unpack("<Q", raw.read(8))
+            entries = json.loads(raw.read(length))
+    except FileNotFoundError as error:
+        raise AdapterError(f"There is no file {path}.", code="no_adapter") from error
+    except (SafetensorError, OSError, ValueError, struct.error) as error:
+        raise AdapterError(
+            f"{path} is cut off or no safetensors file: {error}.",
+            hint="Fetch it again; a checkpoint that was being written is whole a minute later.",
+            code="broken_file",
+        ) from error
+    entries.pop("__metadata__", None)
+    start = 8 + length
+    return [
+        Tensor(
+            name,
+            entry["dtype"],
+            tuple(entry["shape"]),
+            start + entry["data_offsets"][0],
+            start + entry["data_offsets"][1],
+        )
+        for name, entry in entries.items()
+    ], metadata
+
+
+def _kind(tensors: Iterable[Tensor], path: Path) -> Kind:
+    names = [tensor.name for tensor in tensors]
+    if any(".lokr_" in name for name in names):
+        return "lokr"
+    if any(name.endswith(_LORA_DOWN) for name in names):
+        return "lora"
+    example = f", for example {names[0]}" if names else ""
+    raise AdapterError(f"{path} holds {len(names)} tensors and none of a LoRA or LoKr{example}.", code="no_adapter")
+
+
+def _ranks(tensors: Iterable[Tensor]) -> Iterator[int]:
+    for tensor in tensors:
+        if tensor.name.endswith((*_LORA_DOWN, *_LOKR_RANKED)) and tensor.shape:
+            yield tensor.shape[0]
+
+
+def _alpha(tensors: Iterable[Tensor], metadata: Mapping[str, str], data: NDArray[np.uint8]) -> float | None:
+    """From the alpha tensors, else from what peft writes into the metadata; None where unsaid or not one."""
+    found = {_value(data, tensor) for tensor in tensors if tensor.name.endswith(".alpha") and tensor.dtype in _FLOATS}
+    try:
+        described = json.loads(metadata.get("lora_adapter_metadata") or "{}")
+        found |= {float(value) for key, value in described.items() if key.endswith("lora_alpha")}
+    except (ValueError, TypeError, AttributeError):
+        pass
+    return found.pop() if len(found) == 1 else None
+
+
+def _bits(data: NDArray[np.uint8], tensor: Tensor) -> Iterator[NDArray[Any]]:
+    """The tensor's numbers as unsigned integers, a chunk at a time; nothing for integer tensors."""
+    if tensor.dtype not in _FLOATS:
+        return
+    unsigned = np.dtype(_FLOATS[tensor.dtype][0])
+    step = _CHUNK * unsigned.itemsize
+    for begin in range(tensor.begin, tensor.end, step):
+        # Tensors need not be aligned in the file, so the bytes are copied.
+        yield np.frombuffer(data[begin : min(begin + step, tensor.end)].tobytes(), dtype=unsigned)
+
+
+def _finite(data: NDArray[np.uint8], tensor: Tensor) -> bool:
+    exponent = _FLOATS[tensor.dtype][1] if tensor.dtype in _FLOATS else 0
+    return not any(bool(np.any((bits & exponent) == exponent)) for bits in _bits(data, tensor))
+
+
+def _learned(data: NDArray[np.uint8], tensor: Tensor) -> bool:
+    """Some number is neither 0 nor -0."""
+    return any(bool(np.any((bits << 1).astype(bits.dtype))) for bits in _bits(data, tensor))
+
+
+def _is_result(tensor: Tensor, kind: Kind) -> bool:
+    """Whether the tensor starts at zero, so that it shows whether anything was learned."""
+    return tensor.name.endswith(_LORA_UP) if kind == "lora" else ".lokr_w2" in tensor.name
+
+
+def _value(data: NDArray[np.uint8], tensor: Tensor) -> float:
+    raw = data[tensor.begin : tensor.end].tobytes()
+    if tensor.dtype == "BF16":
+        # bfloat16 is the upper half of a float32.
+        return float(np.frombuffer(b"\0\0" + raw[:2], dtype="<f4")[0])
+    return float(np.frombuffer(raw, dtype={"F16": "<f2", "F32": "<f4", "F64": "<f8"}[tensor.dtype])[0])

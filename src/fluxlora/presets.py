@@ -1,0 +1,117 @@
+"""Presets: which there are, which may stand together, and which variables the project knows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fluxlora.errors import InputError
+
+# Added where no chosen preset says what is trained at which size.
+DEFAULT = "1024"
+# The variable that makes a preset a resolution preset.
+DATASETS = "simpletuner_datasets"
+# What a user may set that carries no role's name.
+USER_VARIABLES = frozenset({"run_name", "run_presets", "run_rehearsal", "dataset_path", "fluxlora_show_secrets"})
+
+_PREFIX = "preset_"
+
+
+@dataclass(frozen=True)
+class Misspelt:
+    """A variable that looks like one of a role's but is none, and the known one nearest to it, if any is near."""
+
+    name: str
+    nearest: str | None
+
+    def __str__(self) -> str:
+        advice = f"did you mean {self.nearest}?" if self.nearest else "no role has one with a name like it."
+        return f"The variable {self.name} is unknown: {advice}"
+
+
+def available(project_dir: Path) -> tuple[str, ...]:
+    """The names of the presets: one file group_vars/preset_NAME.yml each."""
+    return tuple(sorted(file.stem.removeprefix(_PREFIX) for file in (project_dir / "group_vars").glob("preset_*.yml")))
+
+
+def parse(presets: str | int | Sequence[Any]) -> tuple[str, ...]:
+    """The names in "512,lokr", "512+lokr" or a list, each once, in the order written; 512 may be a number."""
+    words = str(presets).replace("+", ",").split(",") if isinstance(presets, str | int) else map(str, presets)
+    return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
+
+
+def resolve(presets: str | int | Sequence[Any], project_dir: Path) -> tuple[str, ...]:
+    """The presets a run has: those chosen, and the default one where none of them is a resolution preset.
+
+    Raises InputError for an unknown preset and for two that set one variable.
+    """
+    chosen = parse(presets)
+    known = available(project_dir)
+    for name in chosen:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            raise InputError(
+                f"There is no preset {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else "."),
+                hint=f"The presets are {', '.join(known) or 'none: group_vars/preset_*.yml is empty'}.",
+                code="unknown_preset",
+            )
+    settings = {name: variables(name, project_dir) for name in chosen}
+    if not any(DATASETS in values for values in settings.values()):
+        if DEFAULT not in known:
+            raise InputError(f"group_vars/{_PREFIX}{DEFAULT}.yml is missing, the preset that every run starts from.")
+        settings = {DEFAULT: variables(DEFAULT, project_dir), **settings}
+    _refuse_conflicts(settings)
+    return tuple(settings)
+
+
+def variables(preset: str, project_dir: Path) -> dict[str, Any]:
+    """What a preset sets, as its file has it. Raises InputError where the file is no mapping."""
+    return _mapping(project_dir / "group_vars" / f"{_PREFIX}{preset}.yml")
+
+
+def known_variables(project_dir: Path) -> frozenset[str]:
+    """Every input of every role, from the roles' argument_specs, and the user's own."""
+    names = set(USER_VARIABLES)
+    for file in (project_dir / "roles").glob("*/meta/argument_specs.yml"):
+        for entry in (_mapping(file).get("argument_specs") or {}).values():
+            names |= set(entry.get("options") or {})
+    return frozenset(names)
+
+
+def misspelt(names: Iterable[str], project_dir: Path) -> tuple[Misspelt, ...]:
+    """The names that begin like a role's variable and are not one."""
+    known = known_variables(project_dir)
+    prefixes = tuple(f"{role.name}_" for role in (project_dir / "roles").iterdir() if role.is_dir())
+    wrong = sorted(name for name in names if name.startswith(prefixes) and name not in known)
+    return tuple(
+        Misspelt(name, next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None)) for name in wrong
+    )
+
+
+def _refuse_conflicts(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    setter: dict[str, str] = {}
+    for preset, values in settings.items():
+        for variable in values:
+            if variable in setter:
+                raise InputError(
+                    f"The presets {setter[variable]!r} and {preset!r} both set {variable}, so they cannot be combined.",
+                    hint="Choose one of them; a value of your own goes to the run's host variables or to -e.",
+                    code="preset_conflict",
+                )
+            setter[variable] = preset
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file} cannot be read: {reason}", code="bad_yaml") from error
+    if not isinstance(loaded or {}, dict):
+        raise InputError(f"{file} must hold a mapping of variables, not a {type(loaded).__name__}.", code="bad_yaml")
+    return dict(loaded or {})
