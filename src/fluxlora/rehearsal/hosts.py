@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Hosts(Protocol):
-    """What the stand-in needs of them. Calls may take seconds; it makes them from threads, one at a time for each host."""
+    """What the stand-in needs of them. Calls may take seconds: they come from threads, one at a time for each host."""
 
     def start(
         self, instance_id: int, *, environment: Mapping[str, str], authorized_keys: Sequence[str], onstart: str

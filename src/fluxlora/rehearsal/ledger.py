@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 GB = 1e9
@@ -23,10 +23,24 @@ class Clock:
 
 @dataclass(frozen=True)
 class Prices:
+    """In $ an hour and $ a GB."""
+
     gpu_hour: float
     storage_hour: float
     up_gb: float
     down_gb: float
+
+
+@dataclass
+class Interval:
+    """GPU time at one price; without an end while it lasts."""
+
+    hourly: float  # $
+    start: float
+    end: float | None = None
+
+    def hours(self, now: float) -> float:
+        return ((self.end or now) - self.start) / 3600
 
 
 @dataclass(frozen=True)
@@ -40,31 +54,33 @@ class Charge:
 
 @dataclass
 class Meter:
-    """One instance's three meters. Times are the clock's; an open interval has no end yet."""
+    """One instance's three meters. Times are the clock's."""
 
     instance_id: int
     label: str | None
     prices: Prices
     created: float
     closed: float | None = None
-    gpu: list[tuple[float, float | None]] = field(default_factory=list)
+    gpu: list[Interval] = field(default_factory=list)
     bytes_up: int = 0
     bytes_down: int = 0
 
     def gpu_hours(self, now: float) -> float:
-        return sum((end or now) - start for start, end in self.gpu) / 3600
+        return sum(interval.hours(now) for interval in self.gpu)
 
     def storage_hours(self, now: float) -> float:
         return ((self.closed or now) - self.created) / 3600
 
     def charges(self, now: float) -> list[Charge]:
-        quantities = (
-            ("gpu", self.gpu_hours(now), "hours", self.prices.gpu_hour),
-            ("disk", self.storage_hours(now), "hours", self.prices.storage_hour),
-            ("bwu", self.bytes_up / GB, "GB", self.prices.up_gb),
-            ("bwd", self.bytes_down / GB, "GB", self.prices.down_gb),
-        )
-        return [Charge(kind, quantity * price, quantity, unit, price) for kind, quantity, unit, price in quantities]
+        gpu = sum(interval.hours(now) * interval.hourly for interval in self.gpu)
+        hours, up, down = self.storage_hours(now), self.bytes_up / GB, self.bytes_down / GB
+        prices = self.prices
+        return [
+            Charge("gpu", gpu, self.gpu_hours(now), "hours", prices.gpu_hour),
+            Charge("disk", hours * prices.storage_hour, hours, "hours", prices.storage_hour),
+            Charge("bwu", up * prices.up_gb, up, "GB", prices.up_gb),
+            Charge("bwd", down * prices.down_gb, down, "GB", prices.down_gb),
+        ]
 
 
 class Ledger:
@@ -79,13 +95,20 @@ class Ledger:
     def started(self, instance_id: int) -> None:
         """The GPU costs from here on."""
         self.stopped(instance_id)
-        self.meters[instance_id].gpu.append((self.clock.now(), None))
+        meter = self.meters[instance_id]
+        meter.gpu.append(Interval(meter.prices.gpu_hour, self.clock.now()))
+
+    def repriced(self, instance_id: int, *, gpu_hour: float) -> None:
+        """The GPU costs this much ($) from here on."""
+        meter = self.meters[instance_id]
+        meter.prices = replace(meter.prices, gpu_hour=gpu_hour)
+        if meter.gpu and meter.gpu[-1].end is None:
+            self.started(instance_id)
 
     def stopped(self, instance_id: int) -> None:
         """The GPU costs no more, storage does."""
-        now = self.clock.now()
-        meter = self.meters[instance_id]
-        meter.gpu = [(start, end or now) for start, end in meter.gpu]
+        for interval in self.meters[instance_id].gpu:
+            interval.end = interval.end or self.clock.now()
 
     def closed(self, instance_id: int) -> None:
         """Nothing costs any more."""

@@ -1,0 +1,57 @@
+"""The one account of the stand-in: its key, its ssh keys, its environment variables, its money."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+USER_ID = 100_001
+
+
+@dataclass
+class Account:
+    api_key: str = field(default_factory=lambda: secrets.token_hex(32))
+    deposit: float = 25.0  # $
+    ssh_keys: dict[int, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(70_001))
+    _created: dict[int, str] = field(default_factory=dict)
+
+    def key_id(self, public_key: str) -> int:
+        """The number of a key, new when the account does not hold it."""
+        known = (key_id for key_id, key in self.ssh_keys.items() if key == public_key)
+        return next(known, None) or next(self._ids)
+
+    def add_ssh_key(self, public_key: str) -> int:
+        key_id = self.key_id(public_key)
+        self.ssh_keys[key_id] = public_key
+        return key_id
+
+    def ssh_key_record(self, key_id: int, public_key: str) -> dict[str, Any]:
+        created = self._created.setdefault(key_id, datetime.now(UTC).isoformat(timespec="seconds"))
+        return {
+            "id": key_id,
+            "user_id": USER_ID,
+            "key": public_key,  # the list's name for it; a new key's reply calls it public_key
+            "public_key": public_key,
+            "created_at": created,
+            "deleted_at": None,
+        }
+
+    def user(self, spent: float) -> dict[str, Any]:
+        """What users/current shows after this much money ($) is spent."""
+        return {
+            "id": USER_ID,
+            "key_id": 1,
+            "email": "rehearsal@example.invalid",
+            "username": "rehearsal",
+            "balance": 0.0,
+            "credit": self.deposit - spent,
+            "ssh_key": next(iter(self.ssh_keys.values()), ""),
+            "sid": "rehearsal",
+            "has_billing": True,
+            "can_pay": True,
+        }

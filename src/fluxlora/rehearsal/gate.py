@@ -1,0 +1,77 @@
+"""The ssh port that an instance publishes: a relay on 127.0.0.1 that counts the bytes and can play dead."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+CHUNK = 256 * 1024
+
+
+class Gate:
+    """Bound at once, so that its port is known and refuses; answers only after `open`."""
+
+    def __init__(self, moved: Callable[[int, int], None]) -> None:
+        """`moved(up, down)` is told of bytes that left the host and of bytes that entered it."""
+        self._moved = moved
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.sealed = False  # never to be opened, however often it is asked
+        self._upstream = 0
+        self._server: asyncio.Server | None = None
+        self._relays: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    async def open(self, upstream: int) -> None:
+        """Relay to this port of 127.0.0.1 from now on."""
+        self._upstream = upstream
+        if self._server is None and not self.sealed:
+            self._server = await asyncio.start_server(self._accept, sock=self._socket)
+
+    def freeze(self) -> None:
+        """Swallow everything from now on, and close nothing."""
+        self._flowing.clear()
+
+    def close(self) -> None:
+        """Refuse, and cut what is connected."""
+        self.sealed = True
+        if self._server:
+            self._server.close()
+        self._socket.close()
+        for relay in self._relays:
+            relay.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay = asyncio.current_task()
+        assert relay
+        self._relays.add(relay)
+        try:
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+            try:
+                await asyncio.gather(
+                    self._pump(reader, inner_writer, lambda size: self._moved(0, size)),
+                    self._pump(inner_reader, writer, lambda size: self._moved(size, 0)),
+                )
+            finally:
+                inner_writer.close()
+        except (OSError, asyncio.CancelledError):
+            pass  # the host refuses, or the gate is being closed: either way the caller's connection ends
+        finally:
+            writer.close()
+            self._relays.discard(relay)
+
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, count: Callable[[int], None]
+    ) -> None:
+        with suppress(OSError):
+            while data := await source.read(CHUNK):
+                await self._flowing.wait()
+                count(len(data))
+                sink.write(data)
+                await sink.drain()
+        with suppress(OSError):
+            sink.write_eof()

@@ -1,0 +1,114 @@
+"""The stand-in vast.ai and Hub in one process, on 127.0.0.1, until told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from fluxlora.rehearsal.account import Account
+from fluxlora.rehearsal.faults import Faults
+from fluxlora.rehearsal.hosts import Hosts, NoHosts
+from fluxlora.rehearsal.instances import Fleet, Pace
+from fluxlora.rehearsal.ledger import Clock, Ledger
+from fluxlora.rehearsal.market import Market
+from fluxlora.rehearsal.vast import Cloud, vast_app
+
+
+def serve(
+    *,
+    port: int = 0,
+    hosts: str = "none",
+    until_eof: bool = False,
+    speed: float = 1.0,
+    clock_rate: float = 1.0,
+    seed: int = 1,
+) -> None:
+    """Print one line of JSON with url, api_key, hub_url and hub_token; return when everything is gone again.
+
+    Ends at SIGTERM, SIGINT or, with `until_eof`, when standard input ends. `speed` makes instances pass through their
+    states faster, `clock_rate` makes money run faster than the wall clock, `seed` chooses the market.
+    """
+    behind = _hosts(hosts)
+    market, ledger, account, faults = Market(seed), Ledger(Clock(clock_rate)), Account(), Faults()
+    fleet = Fleet(account=account, market=market, ledger=ledger, hosts=behind, pace=Pace().at(speed), faults=faults)
+    cloud = Cloud(account=account, market=market, ledger=ledger, faults=faults, fleet=fleet)
+    with tempfile.TemporaryDirectory(prefix="fluxlora-standin-") as state:
+        asyncio.run(_serve(cloud, port, Path(state), until_eof))
+
+
+def _hosts(kind: str) -> Hosts:
+    if kind == "none":
+        return NoHosts()
+    from fluxlora.rehearsal.hosts import Containers
+
+    return Containers()
+
+
+async def _serve(cloud: Cloud, port: int, state: Path, until_eof: bool) -> None:
+    try:
+        from fluxlora.rehearsal.hub import hub_app
+    except ImportError:
+        from starlette.applications import Starlette
+
+        def hub_app(state_dir, token):
+            return Starlette()
+
+    over, loop, hub_token = asyncio.Event(), asyncio.get_running_loop(), f"hf_{secrets.token_hex(17)}"
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, over.set)
+    if until_eof:
+        threading.Thread(target=_wait_for_eof, args=(loop, over), daemon=True).start()
+    vast, hub = _Server(vast_app(cloud), port), _Server(hub_app(state / "hub", hub_token), 0)
+    try:
+        async with vast.running(), hub.running():
+            ready = {"url": vast.url, "api_key": cloud.account.api_key, "hub_url": hub.url, "hub_token": hub_token}
+            print(json.dumps(ready), flush=True)
+            await over.wait()
+    finally:
+        await cloud.fleet.close()
+
+
+def _wait_for_eof(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+    # os.read and not sys.stdin: its lock would outlive the interpreter's end in this thread.
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    loop.call_soon_threadsafe(over.set)
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that leaves signals alone and is bound before it starts."""
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        super().__init__(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, access_log=False))
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        serving = asyncio.create_task(self.serve([self._socket]))
+        while not self.started:
+            if serving.done():
+                serving.result()
+            await asyncio.sleep(0.005)
+        try:
+            yield
+        finally:
+            self.should_exit = True
+            await serving
