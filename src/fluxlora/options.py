@@ -1,0 +1,33 @@
+"""The trainer's options, as they are written into its files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# The keys of a data backend that hold an edge in pixels, or megapixels where `resolution_type` is area.
+_EDGES = ("resolution", "minimum_image_size", "maximum_image_size", "target_downsample_size")
+
+
+def divide_pixels(value: Any, divisor: int) -> Any:
+    """Every edge divided by `divisor`, in a data backend, in a size such as "1024x1024,512x512", or in one edge.
+
+    Edges are pixels; a backend whose `resolution_type` is area counts megapixels, which shrink by the divisor's square.
+    """
+    if isinstance(value, Mapping):
+        by = divisor**2 if value.get("resolution_type") == "area" else divisor
+        return dict(value) | {key: _divided(value[key], by) for key in _EDGES if value.get(key)}
+    if isinstance(value, str):
+        return re.sub(r"\d+", lambda match: str(_divided(int(match[0]), divisor)), value)
+    return _divided(value, divisor)
+
+
+def trainer_options(options: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with `extra` over them, whose names may lack the dashes; an option set to null is left out."""
+    merged = {**options, **{f"--{name.lstrip('-')}": value for name, value in extra.items()}}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _divided(number: float, by: int) -> float:
+    return number // by if isinstance(number, int) else number / by
