@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 CHUNK = 256 * 1024
+PATIENCE = 3.0  # seconds that a connection is held until the host's sshd is up
 
 
 class Gate:
@@ -29,6 +31,7 @@ class Gate:
     async def open(self, upstream: int) -> None:
         """Relay to this port of 127.0.0.1 from now on."""
         self._upstream = upstream
+        self._flowing.set()
         if self._server is None and not self.sealed:
             self._server = await asyncio.start_server(self._accept, sock=self._socket)
 
@@ -50,7 +53,7 @@ class Gate:
         assert relay
         self._relays.add(relay)
         try:
-            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+            inner_reader, inner_writer = await self._connect()
             try:
                 await asyncio.gather(
                     self._pump(reader, inner_writer, lambda size: self._moved(0, size)),
@@ -63,6 +66,16 @@ class Gate:
         finally:
             writer.close()
             self._relays.discard(relay)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await asyncio.open_connection("127.0.0.1", self._upstream)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
 
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, count: Callable[[int], None]

@@ -113,7 +113,7 @@ class Fleet:
             onstart=wanted.get("onstart") or "",
             runtype=wanted.get("runtype") or "ssh",
             ssh_keys=dict(self.account.ssh_keys),
-            gate=Gate(lambda up, down: self.ledger.moved(instance_id, up=up, down=down)),
+            gate=Gate(lambda up, down: self.ledger.moved(instance_id, up, down)),
             bid=price,
         )
         self.instances[instance_id] = instance

@@ -115,10 +115,16 @@ class Ledger:
         self.stopped(instance_id)
         self.meters[instance_id].closed = self.clock.now()
 
-    def moved(self, instance_id: int, *, up: int = 0, down: int = 0) -> None:
-        """Bytes that went out of the instance (up) or into it (down)."""
+    def moved(self, instance_id: int, up: int, down: int) -> None:
+        """Bytes that went out of the instance (up) and into it (down)."""
         self.meters[instance_id].bytes_up += up
         self.meters[instance_id].bytes_down += down
+
+    def traffic(self, up: int, down: int) -> None:
+        """Bytes of nobody in particular, as those at the Hub: the running instances share them."""
+        running = [meter for meter in self.meters.values() if meter.gpu and meter.gpu[-1].end is None]
+        for meter in running:
+            self.moved(meter.instance_id, up // len(running), down // len(running))
 
     def total(self) -> float:
         """$ spent so far."""

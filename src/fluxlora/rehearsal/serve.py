@@ -20,9 +20,11 @@ from starlette.types import ASGIApp
 from fluxlora.rehearsal.account import Account
 from fluxlora.rehearsal.faults import Faults
 from fluxlora.rehearsal.hosts import Hosts, NoHosts
+from fluxlora.rehearsal.hub import hub_app
 from fluxlora.rehearsal.instances import Fleet, Pace
 from fluxlora.rehearsal.ledger import Clock, Ledger
 from fluxlora.rehearsal.market import Market
+from fluxlora.rehearsal.metered import Metered
 from fluxlora.rehearsal.vast import Cloud, vast_app
 
 
@@ -51,26 +53,19 @@ def serve(
 def _hosts(kind: str) -> Hosts:
     if kind == "none":
         return NoHosts()
-    from fluxlora.rehearsal.hosts import Containers
+    from fluxlora.rehearsal.containers import Containers
 
     return Containers()
 
 
 async def _serve(cloud: Cloud, port: int, state: Path, until_eof: bool) -> None:
-    try:
-        from fluxlora.rehearsal.hub import hub_app
-    except ImportError:
-        from starlette.applications import Starlette
-
-        def hub_app(state_dir, token):
-            return Starlette()
-
     over, loop, hub_token = asyncio.Event(), asyncio.get_running_loop(), f"hf_{secrets.token_hex(17)}"
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, over.set)
     if until_eof:
         threading.Thread(target=_wait_for_eof, args=(loop, over), daemon=True).start()
-    vast, hub = _Server(vast_app(cloud), port), _Server(hub_app(state / "hub", hub_token), 0)
+    vast = _Server(vast_app(cloud), port)
+    hub = _Server(Metered(hub_app(state / "hub", hub_token), cloud.ledger.traffic), 0)
     try:
         async with vast.running(), hub.running():
             ready = {"url": vast.url, "api_key": cloud.account.api_key, "hub_url": hub.url, "hub_token": hub_token}
