@@ -6,6 +6,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from fluxlora.rehearsal.containers import Containers
+
+__all__ = ["Containers", "Hosts", "NoHosts"]
+
 
 class Hosts(Protocol):
     """What the stand-in needs of them. Calls may take seconds: they come from threads, one at a time for each host."""

@@ -1,0 +1,156 @@
+"""The container engine: one that runs, or one installed now, and the image that hosts are started from."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+
+from fluxlora.errors import RehearsalError
+from fluxlora.rehearsal.command import IMAGE_FOLDER, Engine, Say, install, last_words, run, to_stderr
+from fluxlora.rehearsal.owner import Owner, sweep
+
+SUITE = "bookworm"  # its python is 3.11, which SimpleTuner 3.1.6 wants
+PUBLIC_BASE = f"docker.io/library/debian:{SUITE}-slim"
+HOST_REPOSITORY = "localhost/fluxlora-host"
+BASE_REPOSITORY = "localhost/fluxlora-base"
+ENGINE_PACKAGES = ("podman", "runc")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+BASE_PACKAGES = ("openssh-server", "python3", "python3-apt", "ca-certificates", "iproute2", "procps", "tini")
+
+
+def ensure_image(say: Say = to_stderr) -> None:
+    """Have an engine and the hosts' image: a moment, or minutes the first time. Raises RehearsalError."""
+    engine = find_engine(say)
+    sweep(engine)
+    with Owner() as owner:
+        host_image(engine, owner, say)
+
+
+def find_engine(say: Say = to_stderr) -> Engine:
+    """Podman, else docker, else a podman installed now. Raises RehearsalError saying what to type."""
+    found = _running_engine()
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        say("No container engine runs here: installing podman with apt.")
+        install(*ENGINE_PACKAGES)
+        found = _running_engine()
+    if found is None:
+        raise RehearsalError(
+            "No container engine runs on this machine.", hint=f"Type: {_advice()}", code="no_container_engine"
+        )
+    return found
+
+
+def _running_engine() -> Engine | None:
+    paths = (shutil.which(name) for name in ("podman", "docker"))
+    return next((engine for engine in map(Engine, filter(None, paths)) if engine.answers()), None)
+
+
+def _advice() -> str:
+    if shutil.which("docker"):
+        start = "open -a Docker" if sys.platform == "darwin" else "sudo systemctl start docker"
+        return f"{start}  (the docker command is here, but no engine answers it)"
+    if shutil.which("podman"):
+        return "podman machine start" if sys.platform == "darwin" else "podman info  (it says why podman does not run)"
+    if sys.platform == "darwin":
+        return "brew install podman && podman machine init && podman machine start"
+    installers = {
+        "apt-get": "sudo apt-get install --yes podman",
+        "dnf": "sudo dnf install --assumeyes podman",
+        "pacman": "sudo pacman --sync --noconfirm podman",
+        "zypper": "sudo zypper --non-interactive install podman",
+    }
+    return next((line for tool, line in installers.items() if shutil.which(tool)), "install podman or docker")
+
+
+def host_image(engine: Engine, owner: Owner, say: Say) -> str:
+    """The image's name; it is made now if this engine does not have it. Raises RehearsalError."""
+    inputs = sorted(path for path in IMAGE_FOLDER.iterdir() if path.is_file())
+    name = f"{HOST_REPOSITORY}:{_digest(PUBLIC_BASE, *BASE_PACKAGES, *(path.read_text() for path in inputs))}"
+    if _exists(engine, name):
+        return name
+    with (owner.folder.parent / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # somebody else may be making it
+        if not _exists(engine, name):
+            _make(engine, owner, name, say)
+    return name
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+def _exists(engine: Engine, name: str) -> bool:
+    return engine.attempt("image", "inspect", name).returncode == 0
+
+
+def _make(engine: Engine, owner: Owner, name: str, say: Say) -> None:
+    outdated = _tags(engine)
+    base = _base(engine, owner, say)
+    say("Making the hosts' image.")
+    container = owner.name("image")
+    proxies = [name for name in PROXIES if name in os.environ]
+    try:
+        engine(
+            *("run", "--name", container, owner.label_option(), "--network", "host"),
+            *(f"--env={name}" for name in proxies),
+            *("--security-opt", "label=disable", "--mount", f"type=bind,source={IMAGE_FOLDER},target=/setup,readonly"),
+            *(base, "sh", "/setup/setup.sh", *BASE_PACKAGES),
+            within_seconds=600,
+        )
+        changes = ['CMD ["sh", "/usr/local/sbin/host-init"]', *(f"ENV {name}=" for name in proxies)]
+        engine("commit", *(f"--change={change}" for change in changes), container, name, within_seconds=300)
+    finally:
+        engine.attempt("rm", "-f", "-v", container)
+    for tag in outdated:
+        engine.attempt("rmi", tag)  # stays while a host of another rehearsal runs from it
+
+
+def _tags(engine: Engine) -> list[str]:
+    listed = engine("images", "--filter", f"reference={HOST_REPOSITORY}:*", "--format", "{{.Repository}}:{{.Tag}}")
+    return listed.splitlines()
+
+
+def _base(engine: Engine, owner: Owner, say: Say) -> str:
+    if _exists(engine, PUBLIC_BASE):
+        return PUBLIC_BASE
+    say(f"Pulling {PUBLIC_BASE}.")
+    pulled = _pull(engine)
+    if pulled is None:
+        return PUBLIC_BASE
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise RehearsalError(
+            f"{PUBLIC_BASE} cannot be pulled: {pulled}", hint=f"Type: {engine} pull {PUBLIC_BASE}", code="no_base_image"
+        )
+    return _debootstrap(engine, owner, say)
+
+
+def _pull(engine: Engine) -> str | None:
+    """Nothing, or why not."""
+    try:
+        done = engine.attempt("pull", "-q", PUBLIC_BASE, within_seconds=120)
+    except RehearsalError as error:
+        return str(error)
+    return last_words(done.stderr) if done.returncode else None
+
+
+def _debootstrap(engine: Engine, owner: Owner, say: Say) -> str:
+    base = f"{BASE_REPOSITORY}:{_digest(SUITE, *BASE_PACKAGES)}"
+    if _exists(engine, base):
+        return base
+    say("It cannot be pulled here: making a Debian base with mmdebstrap, about half a minute.")
+    if not shutil.which("mmdebstrap"):
+        install("mmdebstrap")
+    archive = owner.folder / "base.tar"
+    made = run(
+        ["mmdebstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, str(archive)],
+        within_seconds=900,
+        environment={"TMPDIR": str(owner.folder)},
+    )
+    if made.returncode:
+        raise RehearsalError(f"mmdebstrap failed: {last_words(made.stderr)}")
+    engine("import", str(archive), base, within_seconds=300)
+    archive.unlink()
+    return base
