@@ -88,21 +88,20 @@ def _settings(heading: str, file: Path) -> str:
 
 
 def _comments(text: str) -> tuple[str, dict[str, str]]:
-    """The comment that opens a file, set off by an empty line, and the one above each top-level variable."""
-    opening = ""
+    """The comment that opens a file, and the one above each further top-level variable."""
+    opening: str | None = None
     comments: dict[str, str] = {}
     pending: list[str] = []
     for line in text.splitlines():
         if line.startswith("#"):
             pending.append(line.removeprefix("#").strip())
-            continue
-        if (key := re.match(r"(\w+):", line)) and pending:
-            comments[key[1]] = " ".join(pending)
-        elif not line.strip() and not opening and not comments:
-            opening = " ".join(pending)
-        if line != "---":
+        elif pending:
+            if opening is None:
+                opening = " ".join(pending)
+            elif key := re.match(r"(\w+):", line):
+                comments[key[1]] = " ".join(pending)
             pending = []
-    return opening, comments
+    return opening or "", comments
 
 
 def _option(name: str, option: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
