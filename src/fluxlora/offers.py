@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fluxlora.vastai import Offer
+from fluxlora.vastai import Offer, Vast
 
 # vast.ai divides $/GB/month by 30 days.
 HOURS_PER_MONTH = 720
@@ -47,12 +47,7 @@ class Requirements:
     def query(self) -> dict[str, Any]:
         """The search's own filters; compute_cap goes with cuda_max_good, which alone drops GPUs."""
         filters: dict[str, Any] = {
-            "rentable": {"eq": True},
-            "rented": {"eq": False},
-            "external": {"eq": False},
-            "num_gpus": {"eq": self.num_gpus},
-            # Megabytes.
-            "gpu_ram": {"gte": self.gpu_ram_gb * 1000},
+            **self.rough_query(),
             "cpu_ram": {"gte": self.cpu_ram_gb * 1000},
             "disk_space": {"gte": self.disk_gb},
             "cuda_max_good": {"gte": self.cuda_version},
@@ -74,6 +69,17 @@ class Requirements:
         if self.max_price_per_hour is not None:
             filters["dph_total"] = {"lte": self.max_price_per_hour}
         return filters
+
+    def rough_query(self) -> dict[str, Any]:
+        """Only what makes an offer comparable: the free machines with such a GPU."""
+        return {
+            "rentable": {"eq": True},
+            "rented": {"eq": False},
+            "external": {"eq": False},
+            "num_gpus": {"eq": self.num_gpus},
+            # Megabytes.
+            "gpu_ram": {"gte": self.gpu_ram_gb * 1000},
+        }
 
     @property
     def guaranteed_hours(self) -> float:
@@ -118,6 +124,17 @@ class Ranking:
 
     fitting: tuple[Ranked, ...]
     refused: tuple[Refused, ...]
+
+
+def find(vast: Vast, need: Requirements) -> Ranking:
+    """The market's ranking for the run. Raises VastError.
+
+    Asks twice: an answer holds 64 offers at most, so that the fitting ones must be asked for as such, and the cheap
+    ones that were passed over for something are only found by a rougher question.
+    """
+    fitting = vast.offers(need.query(), disk_gb=need.disk_gb)
+    around = vast.offers(need.rough_query(), disk_gb=need.disk_gb)
+    return rank(list({offer.id: offer for offer in (*fitting, *around)}.values()), need)
 
 
 def rank(offers: Sequence[Offer], need: Requirements) -> Ranking:

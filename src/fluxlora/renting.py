@@ -164,9 +164,9 @@ def _rent_one(vast: Vast, rent: Rent, offers: list[Offer], attempts: list[str], 
                 refused.instance_id = None
             if not isinstance(refused, OfferGone):
                 raise
-            attempts.append(f"Offer {offer.id} ({offer.gpu_name}) was gone.")
+            attempts.append(f"Offer {offer.id} was gone.")
             continue
-        attempts.append(f"Rented offer {offer.id} ({offer.gpu_name}) as instance {instance_id}.")
+        attempts.append(f"Rented offer {offer.id} as instance {instance_id}.")
         return instance_id
     raise OfferGone(
         f"No offer is left for {rent.label.run}. {' '.join(attempts)}".rstrip(),

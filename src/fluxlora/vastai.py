@@ -5,16 +5,19 @@ Retries are ours, not the client's: it repeats every method, a rent too, and the
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import os
 import random
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fluxlora.errors import VastError
+from fluxlora.errors import InputError, VastError
 from fluxlora.labels import Label
 
 DEFAULT_URL = "https://console.vast.ai"
@@ -23,6 +26,9 @@ PAGE_ROWS = 25
 # Vast's own test tool gives up after six attempts, waiting 2^n seconds up to 30 between them.
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 30.0
+PUBLIC_KEY_TYPE = re.compile(
+    r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
+)
 # Interactive logins are put into tmux unless this file exists; on some images that swallows commands sent over ssh.
 ONSTART = "touch ~/.no_auto_tmux"
 PENDING = frozenset({"", "created", "loading", "restarting", "rebooting", "recycling", "scheduling"})
@@ -521,11 +527,7 @@ class Vast:
                 return {}
             raise
         rows = body if isinstance(body, list) else body.get("ssh_keys", body.get("keys", []))
-        return {
-            public_key(_text(row.get("public_key") or row.get("key"))): int(row["id"])
-            for row in rows
-            if isinstance(row, dict) and not row.get("deleted_at")
-        }
+        return {key: int(row["id"]) for key, row in _known_keys(rows) if not row.get("deleted_at")}
 
     def add_ssh_key(self, key: str) -> None:
         """Registers a public key for the instances to come."""
@@ -555,15 +557,43 @@ class Vast:
             rows = json.loads(keys) if isinstance(keys, str) else keys
         except ValueError:
             rows = str(keys).split("\n")
-        return public_key(key) in {
-            public_key(_text(row.get("public_key") or row.get("key")) if isinstance(row, dict) else _text(row))
-            for row in rows or []
-        }
+        return public_key(key) in dict(_known_keys(rows or []))
 
 
 def public_key(text: str) -> str:
-    """Type and key of an OpenSSH public key line, which is what identifies it."""
-    return " ".join(text.split()[:2])
+    """Type and key of an OpenSSH public key line, which is what identifies it. Raises InputError for anything else.
+
+    vast.ai takes whatever it is sent, a private key as well, and passes it on to the hosts.
+    """
+    if "PRIVATE KEY" in text:
+        raise InputError(
+            "This is a private key; it was sent nowhere.", hint="Give the .pub file's line.", code="private_key"
+        )
+    kind, _, rest = text.strip().partition(" ")
+    key = rest.split(" ")[0]
+    if "\n" in text.strip() or not PUBLIC_KEY_TYPE.fullmatch(kind) or not _is_key(kind, key):
+        raise InputError(
+            "This is not a public key of OpenSSH.",
+            hint="Give the one line of a .pub file, for example of ~/.ssh/id_ed25519.pub, and not its path.",
+            code="not_a_public_key",
+        )
+    return f"{kind} {key}"
+
+
+def _is_key(kind: str, key: str) -> bool:
+    # The decoded key begins with the length and name of its own type.
+    try:
+        return base64.b64decode(key, validate=True)[4 : 4 + len(kind)] == kind.encode()
+    except ValueError:
+        return False
+
+
+def _known_keys(rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """The rows whose key can be read, and the rows themselves."""
+    for row in rows:
+        text = row.get("public_key") or row.get("key") if isinstance(row, dict) else row
+        with contextlib.suppress(InputError):
+            yield public_key(_text(text)), row
 
 
 def _reason(body: Mapping[str, Any]) -> str:

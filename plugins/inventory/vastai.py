@@ -1,0 +1,209 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The account's vast.ai instances as hosts, each named after its run."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: vastai
+short_description: The vast.ai instances of the runs
+description:
+  - Makes a host of each instance whose label begins with O(label_prefix), named after the run in the label.
+  - The groups are C(vastai), C(preset_<preset>) for each preset in the label, C(gpu_<model>) and C(status_<status>).
+  - Host variables begin with C(vastai_), besides C(ansible_host), C(ansible_port) and C(ansible_user).
+  - Two instances of one run are both shown, the younger one as C(<run>-<id>), with a warning. An instance whose label
+    cannot be read is C(vastai-<id>).
+  - Nothing secret of an instance's record becomes a variable, and text from vast.ai is never templated.
+extends_documentation_fragment:
+  - constructed
+  - inventory_cache
+options:
+  plugin:
+    description: Marks the file as this plugin's.
+    type: str
+    required: true
+    choices: [vastai]
+  api_key:
+    description: The account's key. Without it, the key is read from where the official client keeps it,
+      C($XDG_CONFIG_HOME/vastai/vast_api_key) or C(~/.vast_api_key).
+    type: str
+    env:
+      - name: VAST_API_KEY
+  url:
+    description: Address of the API.
+    type: str
+    default: https://console.vast.ai
+    env:
+      - name: VAST_URL
+  label_prefix:
+    description: First part of the labels that count.
+    type: str
+    default: fluxlora
+  statuses:
+    description: Show only instances with one of these actual statuses, for example C(running). All, when it is empty.
+    type: list
+    elements: str
+    default: []
+  ssh:
+    description: Whether to connect to the directly mapped port, where there is one, or always through vast.ai's proxy.
+    type: str
+    choices: [direct, proxy]
+    default: direct
+  user:
+    description: User to connect as.
+    type: str
+    default: root
+author:
+  - fluxlora
+"""
+
+EXAMPLES = r"""
+# inventory/vastai.yml
+plugin: vastai
+
+# Only what runs, asked for once a minute at most, and grouped by country as well
+plugin: vastai
+statuses: [running]
+cache: true
+cache_plugin: jsonfile
+cache_timeout: 60
+cache_connection: .cache/inventory
+keyed_groups:
+  - key: vastai_geolocation
+    prefix: in
+"""
+
+import hashlib  # noqa: E402
+import re  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from dataclasses import asdict  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.errors import AnsibleParserError  # noqa: E402
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable  # noqa: E402
+
+from fluxlora.errors import FluxloraError  # noqa: E402
+from fluxlora.labels import Label  # noqa: E402
+from fluxlora.vastai import Instance, Vast  # noqa: E402
+
+
+def host_vars(instance: Instance, label: Label | None, *, direct: bool, user: str) -> dict[str, Any]:
+    """The variables of one host. All text is untagged, which ansible-core 2.19 never takes for a template."""
+    endpoint = instance.endpoint(direct=direct)
+    address = {"ansible_host": endpoint.host, "ansible_port": endpoint.port} if endpoint else {}
+    return {
+        **address,
+        "ansible_user": user,
+        "vastai_id": instance.id,
+        "vastai_label": instance.label,
+        "vastai_run": label.run if label else None,
+        "vastai_presets": list(label.presets) if label else [],
+        "vastai_status": instance.status,
+        "vastai_intended_status": instance.intended_status,
+        "vastai_status_message": instance.status_message,
+        "vastai_gpu_name": instance.gpu_name,
+        "vastai_num_gpus": instance.num_gpus,
+        "vastai_gpu_ram_mb": instance.gpu_ram_mb,
+        "vastai_cpu_ram_mb": instance.cpu_ram_mb,
+        "vastai_cpu_cores": instance.cpu_cores,
+        "vastai_disk_gb": instance.disk_gb,
+        "vastai_price_per_hour": instance.price_per_hour,
+        "vastai_storage_price_per_hour": instance.storage_usd_per_hour,
+        "vastai_inet_down_price_per_gb": instance.inet_down_usd_per_gb,
+        "vastai_inet_up_price_per_gb": instance.inet_up_usd_per_gb,
+        "vastai_is_bid": instance.is_bid,
+        "vastai_geolocation": instance.geolocation,
+        "vastai_machine_id": instance.machine_id,
+        "vastai_host_id": instance.host_id,
+        "vastai_started_at": instance.started_at,
+        "vastai_ends_at": instance.ends_at,
+        "vastai_reliability": instance.reliability,
+        "vastai_cuda_max_good": instance.cuda_max_good,
+        "vastai_compute_cap": instance.compute_cap,
+        "vastai_driver_version": instance.driver_version,
+        "vastai_image": instance.image,
+        "vastai_ssh_direct": bool(endpoint and endpoint.direct),
+    }
+
+
+def group_names(variables: dict[str, Any]) -> Iterator[str]:
+    """The standard groups; made here, since each constructed expression costs milliseconds per host."""
+    yield "vastai"
+    for preset in variables["vastai_presets"]:
+        yield safe_name(f"preset_{preset}")
+    yield safe_name(f"gpu_{variables['vastai_gpu_name'] or 'unknown'}")
+    yield safe_name(f"status_{variables['vastai_status'] or 'unknown'}")
+
+
+def safe_name(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]  # ansible is untyped
+    """Reads the configuration, then the cache or vast.ai, and adds the hosts."""
+
+    NAME = "vastai"
+
+    def verify_file(self, path: str) -> bool:
+        return super().verify_file(path) and path.endswith(("vastai.yml", "vastai.yaml"))
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        inventory.add_group("vastai")
+        taken: set[str] = set()
+        for instance in self._instances(path, cache):
+            label = Label.parse(instance.label, self.get_option("label_prefix"))
+            self._add(instance, label, self._name(instance, label, taken))
+
+    def _instances(self, path: str, cache: bool) -> list[Instance]:
+        """Ours, oldest first; a cached answer needs neither key nor network."""
+        caching = self.get_option("cache")
+        # The same file may be pointed at another vast.ai, a rehearsal's for example.
+        address = hashlib.sha256(self.get_option("url").encode()).hexdigest()[:8]
+        key = f"{self.get_cache_key(path)}_{address}"
+        rows = self._cache.get(key) if caching and cache else None
+        if rows is None:
+            rows = [asdict(instance) for instance in self._listed()]
+            if caching:
+                self._cache[key] = rows
+        prefix, statuses = f"{self.get_option('label_prefix')}/", self.get_option("statuses")
+        instances = [Instance(**row) for row in rows]
+        ours = [
+            each for each in instances if each.label.startswith(prefix) and (not statuses or each.status in statuses)
+        ]
+        return sorted(ours, key=lambda instance: instance.id)
+
+    def _listed(self) -> list[Instance]:
+        try:
+            vast = Vast(self.get_option("api_key"), self.get_option("url"))
+            instances = vast.instances()
+        except FluxloraError as error:
+            # Without the cause, which ansible would print as a second copy.
+            raise AnsibleParserError(f"{error} {error.hint}".strip()) from None
+        for warning in vast.warnings:
+            self.display.warning(warning)
+        return instances
+
+    def _name(self, instance: Instance, label: Label | None, taken: set[str]) -> str:
+        name = label.run if label else f"vastai-{instance.id}"
+        if not label:
+            self.display.warning(f"Instance {instance.id} has a label that names no run: it is shown as {name}.")
+        elif name in taken:
+            name = f"{label.run}-{instance.id}"
+            self.display.warning(
+                f"{label.run} has more than one instance, and each costs money: {name} is the younger."
+            )
+        taken.add(name)
+        return name
+
+    def _add(self, instance: Instance, label: Label | None, name: str) -> None:
+        variables = host_vars(instance, label, direct=self.get_option("ssh") == "direct", user=self.get_option("user"))
+        self.inventory.add_host(name)
+        for variable, value in variables.items():
+            self.inventory.set_variable(name, variable, value)
+        for group in group_names(variables):
+            self.inventory.add_child(self.inventory.add_group(group), name)
+        strict = self.get_option("strict")
+        self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
+        self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)

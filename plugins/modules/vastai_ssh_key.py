@@ -1,0 +1,88 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Register an SSH public key with the vast.ai account."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vastai_ssh_key
+short_description: Register an SSH public key with the vast.ai account
+description:
+  - Instances let the account's keys in that were registered before they were rented.
+options:
+  api_key:
+    description: The account's key. When not given, E(VAST_API_KEY), then the official client's own key files.
+    type: str
+  url:
+    description: Address of the API. When not given, E(VAST_URL), then https://console.vast.ai.
+    type: str
+  public_key:
+    description: The line of a C(.pub) file. A private key or a path is refused before anything is sent.
+    type: str
+    required: true
+  state:
+    description: Whether the account has the key.
+    type: str
+    choices: [present, absent]
+    default: present
+author:
+  - fluxlora
+"""
+
+EXAMPLES = r"""
+- name: Register the key that will log in
+  vastai_ssh_key:
+    public_key: "{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"
+"""
+
+RETURN = r"""
+key:
+  description: Type and key, without the comment.
+  returned: success
+  type: str
+  sample: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB
+code:
+  description: The kind of failure, for programs.
+  returned: failure
+  type: str
+  sample: not_a_public_key
+hint:
+  description: What to do next, for people.
+  returned: failure
+  type: str
+  sample: Give the content of the .pub file.
+"""
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora.errors import FluxloraError  # noqa: E402
+from fluxlora.vastai import Vast, public_key  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "api_key": {"type": "str", "no_log": True},
+    "url": {"type": "str"},
+    "public_key": {"type": "str", "required": True, "no_log": False},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    wanted = module.params["state"] == "present"
+    try:
+        key = public_key(module.params["public_key"])
+        vast = Vast(module.params["api_key"], module.params["url"])
+        registered = vast.ssh_keys().get(key)
+        changed = (registered is not None) != wanted
+        if changed and not module.check_mode:
+            if registered is None:
+                vast.add_ssh_key(module.params["public_key"])
+            else:
+                vast.remove_ssh_key(registered)
+    except FluxloraError as error:
+        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+    module.exit_json(changed=changed, key=key)
+
+
+if __name__ == "__main__":
+    main()
