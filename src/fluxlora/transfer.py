@@ -76,8 +76,6 @@ def push(
     """Make the remote folder hold what the local one holds; with `delete` nothing else but what is excluded.
 
     Links travel as the files they point at.
-
-
     Returns the files that travelled or were deleted, relative to the folder. Raises TransferError.
     """
     if not local.is_dir():

@@ -1,0 +1,78 @@
+"""Sizes and times of a FLUX.1-dev training: every number that is estimated rather than known, with its source.
+
+"FLUX.md" is SimpleTuner's quick start documentation/quickstart/FLUX.md. Sizes are decimal GB.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+# FLUX.md: what a rank 16 LoRA at batch 1 and 1024 pixels asks of the GPU, by base_model_precision; about one GB was
+# added for what is not the training. Reported from real runs within 2 GB of these.
+GPU_RAM_GB: Mapping[str, float] = {
+    "no_change": 31.0,
+    "int8-quanto": 19.0,
+    "int8-torchao": 19.0,
+    "fp8-quanto": 19.0,
+    "fp8-torchao": 19.0,
+    "int4-quanto": 14.0,
+    "nf4-bnb": 10.0,
+    "int2-quanto": 10.0,
+}
+# Computed: 57 checkpointed blocks of 4608 tokens x 3072 in bf16 are 1.6 GB, the block being recomputed about 1 GB more.
+SAMPLE_GB_AT_1024 = 2.5
+# Computed: weights, gradients and adamw_bf16's states of 131 MB of adapter, for each 16 ranks beyond the first.
+RANK_16_GB = 0.65
+# FLUX.md: quantising takes about 50 GB of the host's memory; unquantised loading holds the 24 GB transformer once.
+CPU_RAM_GB, CPU_RAM_QUANTISED_GB = 40.0, 64.0
+
+# The locked torch 2.9.1 is built for CUDA 12.8; bfloat16 needs compute capability 8.0, 800 in vast.ai's notation.
+CUDA_VERSION, COMPUTE_CAP = 12.8, 800
+
+# Transformer 23.8, T5 9.5, CLIP 0.25, VAE 0.17; measured 5.3 GB of wheels that unpack to 8.6 GB.
+WEIGHTS_GB, WHEELS_GB, ENVIRONMENT_GB = 34.0, 5.3, 8.6
+# Image, apt packages, logs, validation pictures and the space a file needs while it is replaced.
+SLACK_GB = 15.0
+# Measured: a VAE latent of a 1024 pixel image is 0.97 MB. Computed: 512 x 4096 of T5 in bf16 for each caption.
+LATENT_GB_PER_MEGAPIXEL, EMBED_GB = 0.001, 0.0042
+
+# Computed from the model's shapes: MB of a rank 16 LoRA in bf16, by flux_lora_target; the largest for the others.
+ADAPTER_MB_AT_RANK_16: Mapping[str, float] = {"all": 52, "mmdit": 37, "all+ffs": 131}
+# With the optimizer's states a checkpoint is about four times the adapter.
+CHECKPOINT_FACTOR = 4
+
+# On an A100-class card. FLUX.md says 3.5 s a step on an RTX 4090 at 1024 pixels and batch 1, and contradicts itself
+# elsewhere; 3.3e14 FLOP a sample at 45 % of 312 TFLOPS are 2.4 s. Right within a factor of two.
+SECONDS_PER_SAMPLE_AT_1024 = 2.5
+UNCERTAINTY = 2
+# A validation step has no backward pass: about a third.
+SECONDS_PER_VALIDATION_STEP_AT_1024 = 0.8
+# Boot, packages, environment, loading the weights twice.
+SETUP_HOURS = 0.4
+# Caching, once an image and once a caption.
+SECONDS_PER_LATENT, SECONDS_PER_EMBED = 0.5, 0.15
+
+
+def gpu_ram_gb(precision: str, *, batch_size: int, megapixels: float, rank: int) -> float:
+    """Memory that the fullest GPU needs; unknown precisions count as unquantised."""
+    area = megapixels / 1.048576
+    samples = SAMPLE_GB_AT_1024 * (batch_size * area - 1)
+    ranks = RANK_16_GB * max(rank / 16 - 1, 0)
+    return float(math.ceil(GPU_RAM_GB.get(precision, GPU_RAM_GB["no_change"]) + samples + ranks))
+
+
+def checkpoint_gb(target: str, rank: int) -> float:
+    """One checkpoint folder."""
+    return ADAPTER_MB_AT_RANK_16.get(target, 131) * max(rank, 1) / 16 / 1000 * CHECKPOINT_FACTOR
+
+
+def step_hours(*, steps: int, samples_per_step: int, megapixels: float) -> float:
+    """Training alone."""
+    return steps * samples_per_step * SECONDS_PER_SAMPLE_AT_1024 * (megapixels / 1.048576) / 3600
+
+
+def validation_hours(*, steps: int, every: int, inference_steps: int, megapixels: float) -> float:
+    """One picture at each validation, one at the start, one at the end."""
+    pictures = 2 + (math.floor(steps / every) if every else 0)
+    return pictures * inference_steps * SECONDS_PER_VALIDATION_STEP_AT_1024 * (megapixels / 1.048576) / 3600
