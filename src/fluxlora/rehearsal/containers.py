@@ -17,7 +17,7 @@ from fluxlora.errors import RehearsalError
 from fluxlora.rehearsal.command import Engine, Say, to_stderr
 from fluxlora.rehearsal.engine import find_engine, host_image
 from fluxlora.rehearsal.inherit import Inherited, inherited
-from fluxlora.rehearsal.owner import Owner, owned, remove_containers, sweep
+from fluxlora.rehearsal.owner import Owner, end, remove_containers, sweep
 
 # Downloads outlive the hosts; everything else goes with them.
 CACHES = {"fluxlora-pip": "/root/.cache/pip", "fluxlora-poetry": "/root/.cache/pypoetry"}
@@ -34,9 +34,9 @@ class Containers:
     """
 
     def __init__(self, *, image: str | None = None, say: Say = to_stderr, owner_pid: int | None = None) -> None:
+        self.owner = Owner(owner_pid)
         self._image = image
         self._say = say
-        self._owner = Owner(owner_pid)
         self._engine: Engine | None = None
         self._inherited: Inherited | None = None
         self._ports: dict[int, int] = {}
@@ -50,7 +50,7 @@ class Containers:
             if self._engine is None:
                 engine = find_engine(self._say)
                 sweep(engine)
-                self._image = self._image or host_image(engine, self._owner, self._say)
+                self._image = self._image or host_image(engine, self.owner, self._say)
                 self._inherited = inherited()
                 self._engine = engine
 
@@ -111,9 +111,9 @@ class Containers:
     def close(self) -> None:
         """Remove every host of this object, and its folder."""
         self._closed = True
-        if self._engine:
-            remove_containers(self._engine, owned(self._engine, self._owner.label))
-        self._owner.remove()
+        with self.owner:
+            if self._engine:
+                end(self._engine, self.owner.label)
 
     def __enter__(self) -> Containers:
         return self
@@ -122,7 +122,7 @@ class Containers:
         self.close()
 
     def _run_line(self, instance_id: int, folder: Path) -> Iterator[str]:
-        yield from ("run", "--detach", "--pull=never", "--name", self._name(instance_id), self._owner.label_option())
+        yield from ("run", "--detach", "--pull=never", "--name", self._name(instance_id), self.owner.label_option())
         yield from ("--network=host", f"--hostname=c{instance_id}", "--shm-size=1g", "--pids-limit=-1")
         yield "--security-opt=label=disable"  # folders of this machine are mounted and must not be relabelled
         yield f"--mount=type=bind,source={folder},target=/run/rehearsal,readonly"
@@ -146,10 +146,10 @@ class Containers:
         return self._inherited
 
     def _name(self, instance_id: int) -> str:
-        return self._owner.name(str(instance_id))
+        return self.owner.name(str(instance_id))
 
     def _folder(self, instance_id: int) -> Path:
-        return self._owner.folder / str(instance_id)
+        return self.owner.folder / str(instance_id)
 
     def _thaw_dead(self, instance_id: int) -> None:
         """A frozen host cannot be stopped, and must not speak again before it is: killed first, then thawed."""

@@ -10,21 +10,23 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 from fluxlora.errors import RehearsalError
-from fluxlora.rehearsal.command import Engine
+from fluxlora.rehearsal.command import Engine, last_words
 
 LABEL = "fluxlora.rehearsal.owner"
 _OWNER = re.compile(r"(?P<machine>.+)\.(?P<pid>\d+)\.(?P<began>\w*)\.(?P<token>[0-9a-f]+)")
 
 
 class Owner:
-    """This process, or one that outlives it, as the owner of hosts, and a private folder for what they are handed."""
+    """A process that hosts belong to, and a private folder for what they are handed.
+
+    `pid` is this process's unless another outlives it; a pid that never was, such as 0, is never swept.
+    """
 
     def __init__(self, pid: int | None = None) -> None:
         self._token = secrets.token_hex(4)
-        owner_pid = pid or os.getpid()
+        owner_pid = os.getpid() if pid is None else pid
         self.label = f"{_machine()}.{owner_pid}.{_began(owner_pid)}.{self._token}"
         self.folder = _folders() / self.label
         self.folder.mkdir(mode=0o700)
@@ -37,42 +39,46 @@ class Owner:
         """The argument that marks a container as this owner's."""
         return f"--label={LABEL}={self.label}"
 
-    def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def __enter__(self) -> Owner:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def owned(engine: Engine, label: str) -> list[str]:
-    """The ids of an owner's containers, running or not."""
-    return engine("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}={label}").split()
+def end(engine: Engine, label: str) -> None:
+    """Remove an owner's containers, running or not, and its folder."""
+    remove_containers(engine, _containers(engine, f"{LABEL}={label}"))
+    shutil.rmtree(_folders() / label, ignore_errors=True)
 
 
-def remove_containers(engine: Engine, ids: list[str]) -> None:
-    """Remove containers and what they wrote, frozen ones too."""
-    if ids:
-        engine("rm", "--force", "--volumes", *ids, within_seconds=120)
+def remove_containers(engine: Engine, names: list[str]) -> None:
+    """Remove containers and what they wrote, frozen ones too; those that are gone already are no error."""
+    present = [name for name in names if engine.attempt("inspect", "--type=container", name).returncode == 0]
+    if present:
+        done = engine.attempt("rm", "--force", "--volumes", *present, within_seconds=120)
+        if done.returncode and "no such container" not in done.stderr.lower():
+            raise RehearsalError(f"{engine} could not remove containers: {last_words(done.stderr)}")
 
 
 def sweep(engine: Engine) -> list[str]:
     """Remove the containers and folders whose owner on this machine is dead; the ids of those containers."""
-    listed = engine(
-        "ps", "--all", "--no-trunc", "--filter", f"label={LABEL}", "--format", f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
-    )
-    containers = [line.split(maxsplit=1) for line in listed.splitlines()]
-    orphans = [container for container, label in containers if _is_dead(label)]
+    orphans = [container for container in _containers(engine, LABEL) if _is_dead(_owner_of(engine, container))]
     remove_containers(engine, orphans)
     for folder in _folders().iterdir():
         if _is_dead(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
     return orphans
+
+
+def _containers(engine: Engine, label: str) -> list[str]:
+    return engine("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}").split()
+
+
+def _owner_of(engine: Engine, container: str) -> str:
+    """Empty when it is gone by now."""
+    template = f'{{{{index .Config.Labels "{LABEL}"}}}}'
+    return engine.attempt("inspect", "--type=container", "--format", template, container).stdout.strip()
 
 
 def _is_dead(label: str) -> bool:
