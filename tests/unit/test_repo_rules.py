@@ -10,10 +10,14 @@ import yaml
 
 PROJECT = Path(__file__).parents[2]
 ROLES = sorted(path.parent.parent for path in PROJECT.glob("roles/*/tasks/main.yml"))
-LOCKS = sorted([PROJECT / "requirements.lock", *PROJECT.glob("roles/**/poetry.lock"), *PROJECT.glob("roles/**/*.lock")])
+LOCKS = sorted([PROJECT / "requirements.lock", *PROJECT.glob("roles/**/*.lock")])
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
 
+# Where a package is to be had; a package's own words about itself may name addresses.
+INDEX = re.compile(
+    r"^\[package\.source\]|^url = |^(?:-i|--(?:extra-)?index-url|--find-links)\b| @ \w+://", re.MULTILINE
+)
 # Folders that only the machine of one developer has; those of an instance (/root/SimpleTuner) are nobody's.
 MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:work|home/\w+|Users/\w+|root/\.pyenv)(?=[/\s\"'`]|$)", re.MULTILINE)
 SECRETS = re.compile(
@@ -76,6 +80,20 @@ def test_the_search_for_secrets_finds_them_and_nothing_else(text: str, hit: bool
     assert bool(SECRETS.search(text)) == hit
 
 
+@pytest.mark.parametrize(
+    ("text", "hit"),
+    [
+        ('[package.source]\ntype = "legacy"\n', True),
+        ('url = "https://example.org/simple"', True),
+        ("--extra-index-url https://example.org/simple", True),
+        ("torch @ https://example.org/torch.whl", True),
+        ('description = "See https://example.org"', False),
+    ],
+)
+def test_the_search_for_indexes_finds_them_and_nothing_else(text: str, hit: bool) -> None:
+    assert bool(INDEX.search(text)) == hit
+
+
 def test_no_file_names_a_path_of_somebodys_machine() -> None:
     here = Path(__file__)
     found = [path.relative_to(PROJECT) for path in tracked() if path != here and MACHINE_PATHS.search(text_of(path))]
@@ -100,7 +118,7 @@ def test_nothing_is_left_to_do_in_the_code() -> None:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_a_lock_names_no_index(lock: Path) -> None:
-    assert re.findall(r"https?://\S+|^--(?:extra-)?index\S*|^\[package\.source\]", lock.read_text(), re.MULTILINE) == []
+    assert INDEX.findall(lock.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(PROJECT)))
