@@ -1,0 +1,79 @@
+"""The hosts of a molecule scenario: `up FOLDER NAME...` and `down FOLDER`, where FOLDER holds what was made."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from fluxlora.rehearsal.containers import Containers
+from fluxlora.rehearsal.engine import find_engine
+from fluxlora.rehearsal.owner import end, sweep
+
+# The process that hosts belong to, since this one ends at once; without one they stay until `down`.
+OWNER = int(os.environ.get("FLUXLORA_MOLECULE_OWNER", "0"))
+
+
+def up(folder: Path, names: list[str]) -> None:
+    key = folder / "id_ed25519"
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
+    hosts = Containers(owner_pid=OWNER)
+    (folder / "owner").write_text(hosts.owner.label)
+    inventory = {}
+    for number, name in enumerate(names, start=1):
+        port = hosts.start(
+            number,
+            environment={"CONTAINER_API_KEY": f"key-of-{name}"},
+            authorized_keys=[key.with_suffix(".pub").read_text()],
+            onstart="touch ~/.no_auto_tmux",
+        )
+        inventory[name] = {"ansible_port": port, "vastai_id": number, "vastai_label": f"fluxlora/{name}/1024"}
+        wait_for_ssh(port)
+    (folder / "hosts.yml").write_text(
+        json.dumps({"instances": {"hosts": inventory, "vars": connection(key)}}, indent=2)
+    )
+
+
+def connection(key: Path) -> dict[str, str]:
+    return {
+        "ansible_host": "127.0.0.1",
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(key),
+        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+    }
+
+
+def wait_for_ssh(port: int, within_seconds: float = 30) -> None:
+    end_of_waiting = time.monotonic() + within_seconds
+    while time.monotonic() < end_of_waiting:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                if connection.recv(4) == b"SSH-":
+                    return
+        except OSError:
+            time.sleep(0.05)
+    sys.exit(f"No sshd answers on port {port} after {within_seconds:.0f} s.")
+
+
+def down(folder: Path) -> None:
+    engine = find_engine()
+    sweep(engine)
+    owner = folder / "owner"
+    if owner.exists():
+        end(engine, owner.read_text())
+        print("removed")
+    for name in ("owner", "hosts.yml", "id_ed25519", "id_ed25519.pub"):
+        (folder / name).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    verb, state, *rest = sys.argv[1:]
+    if verb == "up":
+        up(Path(state), rest)
+    else:
+        down(Path(state))
