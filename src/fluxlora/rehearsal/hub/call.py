@@ -1,0 +1,117 @@
+"""One request to the stand-in Hub: who asks, for which repository, and what they may do with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from fluxlora.rehearsal.hub.store import Commit, Repository, Store
+
+USER = "rehearsal"
+MODEL = "black-forest-labs/FLUX.1-dev"
+# Exists so that there is a model whose licence this token has not accepted.
+REFUSED_MODEL = "black-forest-labs/FLUX.1-Fill-dev"
+GATED = (MODEL, REFUSED_MODEL)
+
+REQUEST_BYTES = 64 << 20  # of one body, large files aside: they are streamed to the disk
+
+Kind = TypeVar("Kind")
+
+
+class Refused(HTTPException):
+    """An answer that the clients turn into an exception; `code` is the header they choose its class by."""
+
+    def __init__(self, status: int, message: str, code: str = "") -> None:
+        text = message.encode("ascii", "backslashreplace").decode().replace("\n", " ")
+        super().__init__(status, message, {"X-Error-Message": text} | ({"X-Error-Code": code} if code else {}))
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, after its token was looked at."""
+
+    request: Request
+    store: Store
+    token: str
+    known: bool  # whether the request came with the user's token
+
+    def url(self, path: str) -> str:
+        return f"{str(self.request.base_url).rstrip('/')}{quote(path)}"
+
+    def option(self, name: str) -> bool:
+        return self.request.query_params.get(name, "").lower() in ("1", "true")
+
+    def authenticated(self) -> None:
+        if not self.known:
+            raise Refused(401, "Invalid username or password.")
+
+    def repository(self) -> Repository:
+        """The repository in the path, if the caller may know of it."""
+        found = self.store.repositories.get("{namespace}/{name}".format(**self.request.path_params))
+        if found and (self.known or not found.private):
+            return found
+        if self.known:
+            raise Refused(404, "Repository not found", "RepoNotFound")
+        raise Refused(401, "Invalid username or password.", "RepoNotFound")
+
+    def readable(self) -> Repository:
+        """The repository in the path, if the caller may read its files; what files there are is no secret."""
+        repository = self.repository()
+        restricted = f"Access to model {repository.id} is restricted"
+        if repository.id in GATED and not self.known:
+            message = f"{restricted}. You must have access to it and be authenticated to access it. Please log in."
+            raise Refused(401, message, "GatedRepo")
+        if repository.id == REFUSED_MODEL:
+            visit = f"Visit https://huggingface.co/{repository.id} to ask for access."
+            raise Refused(403, f"{restricted} and you are not in the authorized list. {visit}", "GatedRepo")
+        return repository
+
+    def writable(self) -> Repository:
+        """The repository in the path, if it is the caller's."""
+        self.authenticated()
+        repository = self.repository()
+        if not repository.id.startswith(f"{USER}/"):
+            raise Refused(403, "Forbidden: you must have write access to the repository")
+        return repository
+
+    def commit(self, repository: Repository) -> Commit:
+        """The commit of the revision in the path, or the newest."""
+        revision = self.request.path_params.get("revision", "main")
+        if commit := repository.at(revision):
+            return commit
+        raise Refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+
+    async def body(self) -> bytes:
+        content = bytearray()
+        async for chunk in self.request.stream():
+            content += chunk
+            if len(content) > REQUEST_BYTES:
+                raise Refused(413, "Payload too large")
+        return bytes(content)
+
+    async def json(self) -> dict[str, Any]:
+        return mapping(await self.body())
+
+
+def mapping(text: bytes) -> dict[str, Any]:
+    """The JSON object in `text`."""
+    try:
+        parsed = json.loads(text)
+    except ValueError as error:
+        raise Refused(400, "Invalid JSON") from error
+    if not isinstance(parsed, dict):
+        raise Refused(400, "Expected an object")
+    return parsed
+
+
+def item(source: Any, key: str, kind: type[Kind]) -> Kind:
+    """The value of that key, which has to be there and of that kind."""
+    value = source.get(key) if isinstance(source, dict) else None
+    if not isinstance(value, kind):
+        raise Refused(400, f"{key} is missing, or no {kind.__name__}")
+    return value

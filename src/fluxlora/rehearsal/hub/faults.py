@@ -1,0 +1,36 @@
+"""What can go wrong with the Hub, by name: armed through POST /rehearsal/faults, once unless told how often."""
+
+from __future__ import annotations
+
+from starlette.responses import JSONResponse, Response
+
+from fluxlora.rehearsal.hub.call import Call, Refused, item
+
+FAULTS = {
+    # name: status, what is answered, whether reading still works
+    "hub_down": (503, "Service Unavailable", False),
+    "hub_full": (403, "Private repository storage limit reached, please upgrade your plan", True),
+}
+
+
+class Faults:
+    """Those that are armed, and how many more requests each will refuse."""
+
+    def __init__(self) -> None:
+        self.armed: dict[str, int] = {}
+
+    def meet(self, method: str) -> None:
+        """Raises Refused for as many requests as were asked for."""
+        for name, (status, message, writes_only) in FAULTS.items():
+            if self.armed.get(name, 0) > 0 and not (writes_only and method == "GET"):
+                self.armed[name] -= 1
+                raise Refused(status, message)
+
+    async def arm(self, call: Call) -> Response:
+        call.authenticated()
+        wanted = await call.json()
+        name = item(wanted, "name", str)
+        if name not in FAULTS:
+            raise Refused(404, f"There is no fault {name}; there are {', '.join(FAULTS)}.")
+        self.armed[name] = item({"times": 1} | wanted, "times", int)
+        return JSONResponse({"success": True})
