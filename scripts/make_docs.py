@@ -14,6 +14,7 @@ import click
 import yaml
 
 from fluxlora.cli import cli
+from fluxlora.rehearsal.faults import FAULTS
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Made by `make docs`; do not edit. -->\n"
@@ -62,8 +63,23 @@ def commands_page(_: Path) -> str:
     return "\n".join(parts)
 
 
+def faults_page(_: Path) -> str:
+    """Every fault of the stand-in vast.ai, by name."""
+    parts = [
+        f"{NOTE}\n# Faults\n\nWhat can go wrong with vast.ai, to be tried for free. `fluxlora rehearsal serve` prints "
+        'an address and a key; `POST /rehearsal/faults` with `{"name": "offer_gone"}` arms a fault, which acts once unless '
+        '`"times"` says how often.\n'
+    ]
+    rows = [
+        [f"`{name}`", f"`{where}`" if " " in where else where, function.__doc__ or ""]
+        for name, (where, function) in sorted(FAULTS.items())
+    ]
+    return "\n".join([*parts, _table(["Name", "Where it acts", "What happens"], rows)])
+
+
 PAGES: Mapping[str, Callable[[Path], str]] = {
     "commands.md": commands_page,
+    "faults.md": faults_page,
     "presets.md": presets_page,
     "variables.md": variables_page,
 }
