@@ -67,8 +67,8 @@ def faults_page(_: Path) -> str:
     """Every fault of the stand-in vast.ai, by name."""
     parts = [
         f"{NOTE}\n# Faults\n\nWhat can go wrong with vast.ai, to be tried for free. `fluxlora rehearsal serve` prints "
-        'an address and a key; `POST /rehearsal/faults` with `{"name": "offer_gone"}` arms a fault, which acts once unless '
-        '`"times"` says how often.\n'
+        'an address and a key; `POST /rehearsal/faults` with `{"name": "offer_gone"}` arms a fault, which acts '
+        'once unless `"times"` says how often.\n'
     ]
     rows = [
         [f"`{name}`", f"`{where}`" if " " in where else where, function.__doc__ or ""]
