@@ -69,13 +69,21 @@ class Adapter:
         return asdict(self)
 
 
-def read(path: Path) -> Adapter:
+def read(path: Path, *, sha256: str | None = None) -> Adapter:
     """Parse the whole file and look at every number.
 
-    Raises AdapterError for what is missing, cut off, no safetensors, neither LoRA nor LoKr, or not finite.
+    Raises AdapterError for what is missing, cut off, no safetensors, neither LoRA nor LoKr, not finite, or another
+    file than the one whose `sha256` was given.
     """
     tensors, metadata = _header(path)
     kind = _kind(tensors, path)
+    digest = file_sha256(path)
+    if sha256 and digest != sha256.lower():
+        raise AdapterError(
+            f"{path} is not the file on the instance: its SHA-256 is {digest}, not {sha256}.",
+            hint="Fetch it again.",
+            code="sha256_differs",
+        )
     data = np.memmap(path, dtype=np.uint8, mode="r")
     for tensor in tensors:
         if not _finite(data, tensor):
@@ -86,7 +94,7 @@ def read(path: Path) -> Adapter:
             )
     return Adapter(
         path=str(path),
-        sha256=sha256(path),
+        sha256=digest,
         size_bytes=path.stat().st_size,
         kind=kind,
         rank=max(_ranks(tensors), default=None),
@@ -97,7 +105,7 @@ def read(path: Path) -> Adapter:
     )
 
 
-def sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Of the file's bytes, in hexadecimal."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

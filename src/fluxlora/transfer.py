@@ -53,15 +53,24 @@ class SshTarget:
 
 
 def pull(
-    target: SshTarget, remote: str, local: Path, *, excludes: Sequence[str] = (), timeout_seconds: float = 1800
+    target: SshTarget,
+    remote: str,
+    local: Path,
+    *,
+    excludes: Sequence[str] = (),
+    only: Sequence[str] = (),
+    timeout_seconds: float = 1800,
+    dry_run: bool = False,
 ) -> list[str]:
-    """Bring what changed in the remote folder into the local one; nothing local is deleted.
+    """Bring what changed in the remote folder into the local one, or `only` some names; nothing local is deleted.
 
     Returns the files that travelled, relative to the folder. A file appears under its name only when it is whole.
     Raises TransferError.
     """
-    local.mkdir(parents=True, exist_ok=True)
-    return _rsync(target, [target.path(remote), f"{local.resolve()}/"], excludes, timeout_seconds)
+    if not dry_run:
+        local.mkdir(parents=True, exist_ok=True)
+    filters = [*(f"--include={name}" for name in only), *(["--exclude=*"] if only else [])]
+    return _rsync(target, [*filters, target.path(remote), f"{local.resolve()}/"], excludes, timeout_seconds, dry_run)
 
 
 def push(
@@ -72,6 +81,7 @@ def push(
     excludes: Sequence[str] = (),
     delete: bool = False,
     timeout_seconds: float = 3600,
+    dry_run: bool = False,
 ) -> list[str]:
     """Make the remote folder hold what the local one holds; with `delete` nothing else but what is excluded.
 
@@ -81,10 +91,12 @@ def push(
     if not local.is_dir():
         raise TransferError(f"{local} is not a folder, nothing can be sent from it", code="no_such_folder")
     extra = ["--copy-links", *(["--delete-delay"] if delete else [])]
-    return _rsync(target, [*extra, f"{local.resolve()}/", target.path(remote)], excludes, timeout_seconds)
+    return _rsync(target, [*extra, f"{local.resolve()}/", target.path(remote)], excludes, timeout_seconds, dry_run)
 
 
-def _rsync(target: SshTarget, arguments: list[str], excludes: Sequence[str], timeout_seconds: float) -> list[str]:
+def _rsync(
+    target: SshTarget, arguments: list[str], excludes: Sequence[str], timeout_seconds: float, dry_run: bool
+) -> list[str]:
     argv = [
         "rsync",
         "--archive",
@@ -95,6 +107,7 @@ def _rsync(target: SshTarget, arguments: list[str], excludes: Sequence[str], tim
         f"--timeout={_SILENCE_SECONDS}",
         "--out-format=%i %n",
         f"--rsh={shlex.join(target.command())}",
+        *(["--dry-run"] if dry_run else []),
         *(f"--exclude={pattern}" for pattern in excludes),
         *arguments,
     ]

@@ -1,0 +1,152 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Carry a folder to or from an instance by rsync."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: folder_transfer
+short_description: Carry a folder to or from an instance by rsync
+description:
+  - Runs on the controller and makes one folder hold what the other holds, sending only what changed.
+  - Pulling deletes nothing.
+options:
+  direction:
+    description: Whether O(remote) comes to O(local), or the other way round.
+    type: str
+    choices: [pull, push]
+    required: true
+  local:
+    description: The folder on the controller. Made when it is pulled into.
+    type: path
+    required: true
+  remote:
+    description: The folder on the instance.
+    type: str
+    required: true
+  ssh:
+    description: How to reach the instance.
+    type: dict
+    required: true
+    suboptions:
+      host:
+        description: Its address.
+        type: str
+        required: true
+      port:
+        description: Where sshd listens.
+        type: int
+        default: 22
+      user:
+        description: Whom to log in as.
+        type: str
+        default: root
+      key_file:
+        description: The private key's file; ssh's own choice when it is empty.
+        type: str
+        default: ""
+      ssh_args:
+        description: More arguments of ssh, as shell words.
+        type: str
+        default: ""
+  excludes:
+    description: Patterns of what does not travel, and is not deleted either.
+    type: list
+    elements: str
+    default: []
+  only:
+    description: Names of what travels when it is not everything. For pulling.
+    type: list
+    elements: str
+    default: []
+  delete:
+    description: Whether what the local folder lacks is deleted on the instance. For pushing.
+    type: bool
+    default: false
+  timeout_seconds:
+    description: How long it may take at most.
+    type: float
+    default: 3600
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: Bring checkpoints home
+  folder_transfer:
+    direction: pull
+    remote: /root/SimpleTuner/output/models
+    local: artifacts/my-style
+    ssh:
+      host: 203.0.113.7
+      port: 40022
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+files:
+  description: What travelled, or would have; relative to the folder.
+  type: list
+  elements: str
+  returned: success
+code:
+  description:
+    - The kind of failure, for programs.
+    - One of unreachable, timeout, no_rsync, no_such_folder, transfer_failed.
+  type: str
+  returned: failure
+hint:
+  description: What to do next, for people.
+  type: str
+  returned: failure
+"""
+
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora.transfer import SshTarget, TransferError, pull, push  # noqa: E402
+
+SSH_SPEC = {
+    "host": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 22},
+    "user": {"type": "str", "default": "root"},
+    # The name of a file, not a key.
+    "key_file": {"type": "str", "default": "", "no_log": False},
+    "ssh_args": {"type": "str", "default": ""},
+}
+ARGUMENT_SPEC = {
+    "direction": {"type": "str", "choices": ["pull", "push"], "required": True},
+    "local": {"type": "path", "required": True},
+    "remote": {"type": "str", "required": True},
+    "ssh": {"type": "dict", "required": True, "options": SSH_SPEC},
+    "excludes": {"type": "list", "elements": "str", "default": []},
+    "only": {"type": "list", "elements": "str", "default": []},
+    "delete": {"type": "bool", "default": False},
+    "timeout_seconds": {"type": "float", "default": 3600},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    wanted = module.params
+    target, local, remote = SshTarget(**wanted["ssh"]), Path(wanted["local"]), wanted["remote"]
+    common = {
+        "excludes": wanted["excludes"],
+        "timeout_seconds": wanted["timeout_seconds"],
+        "dry_run": module.check_mode,
+    }
+    try:
+        if wanted["direction"] == "pull":
+            files = pull(target, remote, local, only=wanted["only"], **common)
+        else:
+            files = push(target, local, remote, delete=wanted["delete"], **common)
+    except TransferError as error:
+        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+    module.exit_json(changed=bool(files), files=files)
+
+
+if __name__ == "__main__":
+    main()

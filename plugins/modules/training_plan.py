@@ -1,0 +1,153 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Plan a run before anything is spent."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: training_plan
+short_description: Plan a run before anything is spent
+description:
+  - Reads the dataset, and works out from it and the merged variables how many steps an epoch has, what is left out,
+    how long it takes and what machine it needs.
+  - Fails with every mistake that would end the run, each as one sentence, after looking at all of them.
+options:
+  run:
+    description: Name of the run.
+    type: str
+    required: true
+  presets:
+    description: The presets whose variables were merged.
+    type: list
+    elements: str
+    default: []
+  variables:
+    description: The merged variables of the trainer's options, C(simpletuner_*), and O(variables.provision_disk_gb).
+    type: dict
+    required: true
+  names:
+    description: The names of all variables that are set, to find misspelt ones among them.
+    type: list
+    elements: str
+    default: []
+  dataset_path:
+    description: Folder with the images and a C(.txt) caption beside each.
+    type: path
+    required: true
+  project_dir:
+    description: Folder that holds C(group_vars) and C(roles). The project that is worked in when it is not given.
+    type: path
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: Plan the run
+  training_plan:
+    run: my-style
+    presets: ["512"]
+    variables:
+      simpletuner_max_train_steps: 5000
+      simpletuner_train_batch_size: 4
+      simpletuner_datasets: "{{ simpletuner_datasets }}"
+    dataset_path: ./dataset
+  register: planned
+"""
+
+RETURN = r"""
+plan:
+  description: The plan, with errors also when it is refused for them.
+  type: dict
+  returned: when the dataset could be read
+  contains:
+    steps:
+      description: Optimizer steps in all.
+      type: int
+    steps_per_epoch:
+      description: Steps that see every sample once.
+      type: int
+    epochs:
+      description: Epochs that are begun.
+      type: int
+    hours:
+      description: Estimate for an A100-class GPU, right within a factor of two.
+      type: float
+    disk_gb:
+      description: Disk that will be filled.
+      type: float
+    dataset:
+      description: Path, images, captions, size and findings.
+      type: dict
+    backends:
+      description: What each data backend trains on and leaves out.
+      type: list
+      elements: dict
+    requirements:
+      description: What an offer must have, as options of M(vastai_offer_info).
+      type: dict
+    warnings:
+      description: What will work, though hardly as wanted.
+      type: list
+      elements: str
+    errors:
+      description: What will not work.
+      type: list
+      elements: str
+    lines:
+      description: The plan as a person reads it.
+      type: list
+      elements: str
+code:
+  description: The kind of failure, for programs; plan_refused when the plan has errors.
+  type: str
+  returned: failure
+hint:
+  description: What to do next, for people.
+  type: str
+  returned: failure
+"""
+
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora import plan, presets  # noqa: E402
+from fluxlora.dataset import scan  # noqa: E402
+from fluxlora.errors import FluxloraError  # noqa: E402
+from fluxlora.run import project_dir  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "run": {"type": "str", "required": True},
+    "presets": {"type": "list", "elements": "str", "default": []},
+    "variables": {"type": "dict", "required": True},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "dataset_path": {"type": "path", "required": True},
+    "project_dir": {"type": "path"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    wanted = module.params
+    try:
+        project = Path(wanted["project_dir"] or project_dir())
+        unknown = [str(each) for each in presets.misspelt(wanted["names"], project)]
+        dataset = scan(Path(wanted["dataset_path"]))
+        made = plan.make(wanted["variables"], run=wanted["run"], presets=wanted["presets"], dataset=dataset)
+    except FluxloraError as error:
+        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+    facts = made.as_facts()
+    if errors := [*unknown, *made.errors]:
+        module.fail_json(
+            msg="\n".join([f"The plan of {made.run} is refused, nothing has been spent:", *errors]),
+            hint="Mend these and plan again.",
+            code="plan_refused",
+            plan=facts | {"errors": errors},
+        )
+    module.exit_json(changed=False, plan=facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The manifest of a run: what came home, what it came from, and what it has cost so far."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fluxlora import adapter
+from fluxlora.errors import FluxloraError
+
+NAME = "manifest.json"
+TEXT_NAME = "report.txt"
+# rsync's unfinished files.
+_PARTIAL = ".rsync-partial"
+_STEP = re.compile(r"\| (\d+)/\d+ \[[^\]]*step_loss=([-+.\deE]+|nan|inf)")
+
+
+class ReportError(FluxloraError):
+    """What came home cannot be described."""
+
+    code = "no_artifacts"
+
+
+def build(
+    folder: Path,
+    *,
+    run: str,
+    presets: Sequence[str],
+    instance: Mapping[str, Any],
+    progress: Mapping[str, Any],
+    adapter_facts: Mapping[str, Any] | None,
+    now: float | None = None,
+) -> dict[str, Any]:
+    """Describe what lies in a run's folder; a file that has not changed since the last manifest is not read again.
+
+    `instance` has id, gpu, price_per_hour ($) and started_at (seconds since the epoch), each possibly None.
+    `delivered` is true when the final adapter is there and was checked. Raises ReportError where there is no folder.
+    """
+    if not folder.is_dir():
+        raise ReportError(f"Nothing of {run} has come home: there is no folder {folder}.")
+    now = time.time() if now is None else now
+    files = _files(folder, _previous(folder))
+    return {
+        "run": run,
+        "presets": list(presets),
+        "made_at": _moment(now),
+        "delivered": adapter_facts is not None,
+        "phase": progress.get("phase"),
+        "steps": {"done": progress.get("step"), "asked": progress.get("steps")},
+        "loss": _losses(folder / "training.log", progress),
+        "seconds_per_step": progress.get("seconds_per_step"),
+        "restarts": progress.get("restarts", 0),
+        "times": {
+            "trained_seconds": _between(progress.get("started_at"), progress.get("updated_at")),
+            "rented_seconds": _between(instance.get("started_at"), now),
+        },
+        "instance": {key: instance.get(key) for key in ("id", "gpu", "price_per_hour", "started_at")},
+        "cost_usd": _cost(instance, now),
+        "adapter": _relative(adapter_facts, folder) if adapter_facts else None,
+        "checkpoints": sorted(int(each.name.removeprefix("checkpoint-")) for each in folder.glob("checkpoint-[0-9]*")),
+        "versions": _versions(folder),
+        "files": files,
+    }
+
+
+def write(folder: Path, manifest: Mapping[str, Any], *, dry_run: bool = False) -> bool:
+    """Put the manifest and the report into the folder; False where they said the same already, but for the time."""
+    known = _previous(folder)
+    passing = ("made_at", "times", "cost_usd")
+    if {**known, **dict.fromkeys(passing)} == {**_plain(manifest), **dict.fromkeys(passing)}:
+        return False
+    if dry_run:
+        return True
+    _replace(folder / TEXT_NAME, "\n".join(lines(manifest)) + "\n")
+    _replace(folder / NAME, json.dumps(manifest, indent=2) + "\n")
+    return True
+
+
+def lines(manifest: Mapping[str, Any]) -> list[str]:
+    """The manifest as a person reads it."""
+    made, loss, steps = manifest["adapter"], manifest["loss"], manifest["steps"]
+    instance, cost = manifest["instance"], manifest["cost_usd"]
+    size = sum(file["size_bytes"] for file in manifest["files"]) / 1e6
+    adapter_lines = (
+        [
+            f"adapter    {made['path']}, {made['kind']}"
+            + (f" of rank {made['rank']}" if made["rank"] else "")
+            + f", {made['tensors']} tensors, {made['size_bytes'] / 1e6:.1f} MB",
+            f"sha256     {made['sha256']}",
+            *([] if made["learned"] else ["warning    the adapter holds only zeros: nothing was learned"]),
+        ]
+        if made
+        else [
+            "adapter    not finished; the checkpoints are " + (", ".join(map(str, manifest["checkpoints"])) or "none")
+        ]
+    )
+    return [
+        f"run        {manifest['run']}, presets {' + '.join(manifest['presets']) or 'none'}",
+        f"training   {manifest['phase'] or 'unknown'}, step {_or(steps['done'])} of {_or(steps['asked'])}",
+        f"loss       {_or(loss['first'])} at first, {_or(loss['last'])} at last",
+        *adapter_lines,
+        f"instance   {_or(instance['id'])}, {_or(instance['gpu'])}",
+        "cost       "
+        + (f"${cost['time']:.3f} for the time so far" if cost["time"] is not None else "unknown")
+        + ", transfers not counted in",
+        f"home       {len(manifest['files'])} files, {size:.1f} MB",
+    ]
+
+
+def _files(folder: Path, previous: Mapping[str, Any]) -> list[dict[str, Any]]:
+    known = {file.get("path"): file for file in previous.get("files", [])}
+    found = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or name in (NAME, TEXT_NAME) or _PARTIAL in path.parts:
+            continue
+        status = path.stat()
+        facts = {"path": name, "size_bytes": status.st_size, "modified_at": round(status.st_mtime, 3)}
+        old = known.get(name, {})
+        unchanged = all(old.get(key) == value for key, value in facts.items()) and "sha256" in old
+        found.append(facts | {"sha256": old["sha256"] if unchanged else adapter.file_sha256(path)})
+    return found
+
+
+def _previous(folder: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _losses(log: Path, progress: Mapping[str, Any]) -> dict[str, float | None]:
+    """First and last, from the trainer's progress bar; the last one from the instance where the log says nothing."""
+    first = last = None
+    if log.is_file():
+        with log.open(encoding="utf-8", errors="replace", newline="") as opened:
+            for line in opened:
+                for found in _STEP.finditer(line):
+                    last = float(found[2])
+                    first = last if first is None else first
+    return {"first": first, "last": last if last is not None else progress.get("loss")}
+
+
+def _cost(instance: Mapping[str, Any], now: float) -> dict[str, float | None]:
+    price, seconds = instance.get("price_per_hour"), _between(instance.get("started_at"), now)
+    return {"time": round(price * seconds / 3600, 4) if price is not None and seconds is not None else None}
+
+
+def _versions(folder: Path) -> dict[str, str]:
+    """What trained, as the instance wrote it down; empty where it did not."""
+    try:
+        loaded = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(version) for name, version in loaded.items()} if isinstance(loaded, dict) else {}
+
+
+def _relative(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    path = Path(facts["path"]).resolve()
+    inside = path.relative_to(folder.resolve()) if path.is_relative_to(folder.resolve()) else path
+    return {**facts, "path": inside.as_posix()}
+
+
+def _plain(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(manifest)))
+
+
+def _replace(file: Path, text: str) -> None:
+    """Whole or not at all."""
+    fresh = file.with_name(f".{file.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(file)
+
+
+def _between(begin: float | None, end: float | None) -> float | None:
+    return round(max(end - begin, 0.0), 1) if begin and end else None
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _or(value: object) -> object:
+    return "unknown" if value is None else value
