@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fluxlora.errors import FluxloraError
 from fluxlora.rehearsal.serve import serve
 
 
@@ -21,7 +22,10 @@ def main() -> None:
 @click.option("--seed", default=1, show_default=True, help="Which market.")
 def serve_command(port: int, hosts: str, until_eof: bool, speed: float, clock_rate: float, seed: int) -> None:
     """Serve until interrupted; prints one line of JSON with url, api_key, hub_url and hub_token."""
-    serve(port=port, hosts=hosts, until_eof=until_eof, speed=speed, clock_rate=clock_rate, seed=seed)
+    try:
+        serve(port=port, hosts=hosts, until_eof=until_eof, speed=speed, clock_rate=clock_rate, seed=seed)
+    except FluxloraError as error:
+        raise click.ClickException(f"{error} {error.hint}") from error
 
 
 if __name__ == "__main__":

@@ -102,6 +102,20 @@ async def stuck_loading(instance: Instance, boot: Callable[[], Awaitable[None]])
 
 
 @boot_fault
+async def slow_to_show(instance: Instance, boot: Callable[[], Awaitable[None]]) -> None:
+    """For two seconds the look at the new instance shows null, as if there were none."""
+    await instance.pause(2)
+    await boot()
+
+
+@boot_fault
+async def boot_fails(instance: Instance, boot: Callable[[], Awaitable[None]]) -> None:
+    """The container cannot be made."""
+    instance.shows_alone = True
+    raise RuntimeError("Error response from daemon: failed to create task: OCI runtime create failed: unable to start")
+
+
+@boot_fault
 async def never_ssh(instance: Instance, boot: Callable[[], Awaitable[None]]) -> None:
     """The instance runs and publishes its port, and nothing ever answers there."""
     instance.gate.sealed = True

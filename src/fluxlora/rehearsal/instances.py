@@ -68,7 +68,8 @@ class Instance:
     def becomes(self, status: str, message: str | None = None) -> None:
         self.actual_status = status
         self.status_msg = message
-        self.log.append(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {status}: {message or ''}".rstrip(": "))
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.log.append(f"{stamp} {status}: {message or ''}".rstrip(": \n"))
 
     async def pause(self, seconds: float) -> None:
         """Raises Destroyed as soon as the instance is."""

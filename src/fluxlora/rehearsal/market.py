@@ -12,6 +12,7 @@ from typing import Any
 
 from fluxlora.rehearsal.query import matches, ordered
 
+LETTINGS = 10_000  # an offer's id ends in how often it was let, so a let one never comes back
 HOURS_PER_MONTH = 720  # how vast.ai turns its $/GB/month into $/h
 SEARCH_CAP = 64  # one search never answers more offers, whatever its limit
 
@@ -109,7 +110,7 @@ class Machine:
         return [size for size in (1, 2, 4, 8) if size <= self.free_gpus and self.gpus % size == 0]
 
     def offer_id(self, size: int) -> int:
-        return self.machine_id * 1000 + size * 100 + self.lettings.get(size, 0)
+        return (self.machine_id * 10 + size) * LETTINGS + self.lettings.get(size, 0)
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,10 @@ class Market:
 
         Raises OfferGone; ValueError when the machine has less disk than that.
         """
-        machine, size = self._machines.get(offer_id // 1000), offer_id // 100 % 10
+        place, letting_number = divmod(offer_id, LETTINGS)
+        machine, size = self._machines.get(place // 10), place % 10
         if not machine or size not in machine.sizes() or machine.offer_id(size) != offer_id:
-            listed = machine is not None and offer_id % 100 <= machine.lettings.get(size, 0)
+            listed = machine is not None and letting_number <= machine.lettings.get(size, 0)
             raise OfferGone(offer_id, listed=listed)
         if disk > machine.free_disk:
             raise ValueError(f"{disk:g} GB asked for, {machine.free_disk:g} GB free")

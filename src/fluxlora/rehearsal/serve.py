@@ -17,6 +17,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from fluxlora.errors import RehearsalError
 from fluxlora.rehearsal.account import Account
 from fluxlora.rehearsal.faults import Faults
 from fluxlora.rehearsal.hosts import Hosts, NoHosts
@@ -88,7 +89,11 @@ class _Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         super().__init__(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, access_log=False))
-        self._socket = socket.create_server(("127.0.0.1", port))
+        try:
+            self._socket = socket.create_server(("127.0.0.1", port))
+        except OSError as error:
+            hint = "Choose another one, or leave it out to get any that is free."
+            raise RehearsalError(f"Port {port} of 127.0.0.1 is not to be had: {error.strerror}.", hint=hint) from error
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     @contextlib.contextmanager
