@@ -93,7 +93,7 @@ EXAMPLES = r"""
     run: my-style
     presets: ["512", lokr]
     offer_ids: "{{ found.offers | map(attribute='id') }}"
-    image: vastai/pytorch:2.9.1-cu128-cuda-12.9-mini-py311
+    image: vastai/pytorch:2.8.0-cuda-12.8.1-py311
 
 - name: Give it back
   vastai_instance:

@@ -522,7 +522,7 @@ class Vast:
         try:
             body = self._ask(lambda client: client.get("/ssh/"), repeat=(RateLimited, Unavailable))
         except VastError as error:
-            # An account without keys is answered 404, in JSON.
+            # An account without keys is answered 404.
             if error.code in ("not_found", NoSuchInstance.code):
                 return {}
             raise
@@ -603,6 +603,8 @@ def _reason(body: Mapping[str, Any]) -> str:
 def refusal(status: int, body: Any, text: str) -> VastError:
     """What an answer that is not a success means. The body decides: status codes vary for one and the same cause."""
     if not isinstance(body, dict):
+        if status == 404 and body == []:
+            return VastError("vast.ai: there is none.", code="not_found")
         if status == 429:
             return RateLimited(f"vast.ai is asked too often: {text[:200]}", hint="Wait a minute.")
         return Unavailable(
