@@ -47,9 +47,7 @@ AFTER: dict[str, Adjustment] = {"torch": unpin, "torchaudio._extension.utils": h
 class Adjuster(MetaPathFinder):
     """Runs an adjustment before or after the first execution of the modules named above."""
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in BEFORE and name not in AFTER:
             return None
         spec = PathFinder.find_spec(name, path, target)
