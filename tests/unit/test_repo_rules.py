@@ -18,8 +18,11 @@ each_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
 INDEX = re.compile(
     r"^\[package\.source\]|^url = |^(?:-i|--(?:extra-)?index-url|--find-links)\b| @ \w+://", re.MULTILINE
 )
-# Folders that only the machine of one developer has; those of an instance (/root/SimpleTuner) are nobody's.
-MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:work|home/\w+|Users/\w+|root/\.pyenv)(?=[/\s\"'`]|$)", re.MULTILINE)
+# Folders that only the machine of one developer has; those of an instance (/root/SimpleTuner) are nobody's, and jane's
+# are an example's.
+MACHINE_PATHS = re.compile(
+    r"(?<![\w.$}])/(?:work|home/(?!jane\b)\w+|Users/\w+|root/\.pyenv)(?=[/\s\"'`]|$)", re.MULTILINE
+)
 SECRETS = re.compile(
     r"hf_[A-Za-z0-9]{30,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|github_pat_\w{20,}|ghp_\w{30,}|AKIA[A-Z0-9]{16}"
     r"|(?i:(?:vast_api_key|wandb_api_key)\W{1,4}[0-9a-f]{40,64}\b)"
@@ -60,6 +63,8 @@ def defaults(role: Path) -> dict[str, Any]:
         ("artifacts/work/x", False),
         ("{{ dir }}/work/x", False),
         ("/home/", False),
+        ("/home/jane/pictures", False),
+        ("/home/janet/pictures", True),
     ],
 )
 def test_the_search_for_machine_paths_finds_them_and_nothing_else(text: str, hit: bool) -> None:
