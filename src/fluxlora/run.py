@@ -57,6 +57,8 @@ def play(
     # ansible-playbook of this very environment, not the one first in the user's PATH.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["ANSIBLE_CONFIG"] = str(project / "ansible.cfg")
+    # ansible-runner names its own folder of callbacks, beside this one, and so hides what ansible.cfg says.
+    os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(project / "plugins" / "callback")
     pid: list[int] = []
 
     with _private_folder() as folder, _interrupts_to(pid) as interrupted:
