@@ -1,0 +1,110 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Find a python interpreter that can make virtual environments."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: python_interpreter_info
+short_description: Find a python interpreter that can make virtual environments
+description:
+  - Runs each candidate and takes the first that has the version, C(venv) and C(ensurepip).
+  - One that belongs to a virtual environment stands for the interpreter which that was made from.
+options:
+  version:
+    description: Major and minor version.
+    type: str
+    required: true
+  candidates:
+    description: Commands looked up in PATH, and patterns of absolute paths, in order of preference.
+    type: list
+    elements: str
+    required: true
+author:
+  - fluxlora
+"""
+
+EXAMPLES = r"""
+- name: Look for python 3.11
+  python_interpreter_info:
+    version: "3.11"
+    candidates: [python3.11, /opt/*/bin/python3.11]
+  register: __python_found
+"""
+
+RETURN = r"""
+path:
+  description: Where the interpreter is; null when there is none.
+  returned: success
+  type: str
+  sample: /usr/bin/python3.11
+rejected:
+  description: The candidates that exist and would not do, as C(path) and C(reason).
+  returned: success
+  type: list
+  elements: dict
+  sample: [{path: /usr/bin/python3.11, reason: /usr/bin/python3.11 has no ensurepip.}]
+"""
+
+import glob  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import shutil  # noqa: E402
+import subprocess  # noqa: E402
+from collections.abc import Iterator, Sequence  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "version": {"type": "str", "required": True},
+    "candidates": {"type": "list", "elements": "str", "required": True},
+}
+
+# Run by the candidate, which may be any python: one line of JSON about itself.
+QUESTION = """
+import json, os, sys
+from importlib.util import find_spec
+print(json.dumps({
+    "version": "%d.%d" % sys.version_info[:2],
+    "path": os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
+    "lacks": [name for name in ("venv", "ensurepip") if not find_spec(name)],
+}))
+"""
+# Seconds. A version manager's shim is slow; one that hangs must not hold up the rest.
+TIMEOUT = 20
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    rejected: list[dict[str, str]] = []
+    for path in existing(module.params["candidates"]):
+        found, reason = examine(path, module.params["version"])
+        if found:
+            module.exit_json(changed=False, path=found, rejected=rejected)
+        rejected.append({"path": path, "reason": reason})
+    module.exit_json(changed=False, path=None, rejected=rejected)
+
+
+def existing(candidates: Sequence[str]) -> Iterator[str]:
+    """The executables that commands and patterns stand for."""
+    for candidate in map(os.path.expanduser, candidates):
+        found = sorted(glob.glob(candidate)) if os.path.isabs(candidate) else [shutil.which(candidate)]  # noqa: PTH117, PTH207
+        yield from (path for path in found if path and os.access(path, os.X_OK))
+
+
+def examine(path: str, version: str) -> tuple[str | None, str]:
+    """The interpreter behind `path` if it will do, and else why not."""
+    try:
+        answer = subprocess.run([path, "-I", "-c", QUESTION], capture_output=True, timeout=TIMEOUT, check=True).stdout
+        about = json.loads(answer)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return None, f"{path} does not run: {error}."
+    if about["version"] != version:
+        return None, f"{path} is python {about['version']}."
+    if about["lacks"]:
+        return None, f"{path} has no {' and no '.join(about['lacks'])}."
+    return about["path"], ""
+
+
+if __name__ == "__main__":
+    main()
