@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -418,3 +420,25 @@ def test_destroy_needs_two_says_done_and_is_not(vast: VastServer) -> None:
     second = vast.call("DELETE", f"/api/v0/instances/{instance_id}/", {}).json()
     assert (first, left) == (second, 1)
     assert vast.ledger()["instances_left"] == 0
+
+
+def test_never_ssh_runs_and_refuses_where_others_answer(vast: VastServer) -> None:
+    answering = vast.rent_running()
+    vast.fault("never_ssh")
+    refusing = vast.rent_running()
+    time.sleep(0.5)  # sshd is up some milliseconds after the ports are known
+    socket.create_connection(("127.0.0.1", answering["ssh_port"]), 5).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", refusing["ssh_port"]), 5)
+    assert vast.instance(refusing["id"])["actual_status"] == "running"
+
+
+def test_vanished_instance_is_silent_and_still_running_for_vast(vast: VastServer) -> None:
+    row = vast.rent_running()
+    time.sleep(0.5)
+    vast.call("POST", f"/rehearsal/instances/{row['id']}/vanish", {}).raise_for_status()
+    with socket.create_connection(("127.0.0.1", row["ssh_port"]), 5) as ssh:
+        ssh.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            ssh.recv(100)
+    assert vast.instance(row["id"])["actual_status"] == "running"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 
 if TYPE_CHECKING:
+    from fluxlora.rehearsal.api import Call
     from fluxlora.rehearsal.instances import Instance
-    from fluxlora.rehearsal.vast import Call
 
 Answer = Callable[[], Awaitable[Response]]
 ApiFault = Callable[["Call", Answer], Awaitable[Response]]

@@ -18,7 +18,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fluxlora.errors import RehearsalError
+from fluxlora.rehearsal import desk, vast
 from fluxlora.rehearsal.account import Account
+from fluxlora.rehearsal.api import Cloud, application
 from fluxlora.rehearsal.faults import Faults
 from fluxlora.rehearsal.hosts import Hosts, NoHosts
 from fluxlora.rehearsal.hub import hub_app
@@ -26,7 +28,6 @@ from fluxlora.rehearsal.instances import Fleet, Pace
 from fluxlora.rehearsal.ledger import Clock, Ledger
 from fluxlora.rehearsal.market import Market
 from fluxlora.rehearsal.metered import Metered
-from fluxlora.rehearsal.vast import Cloud, vast_app
 
 
 def serve(
@@ -65,11 +66,11 @@ async def _serve(cloud: Cloud, port: int, state: Path, until_eof: bool) -> None:
         loop.add_signal_handler(number, over.set)
     if until_eof:
         threading.Thread(target=_wait_for_eof, args=(loop, over), daemon=True).start()
-    vast = _Server(vast_app(cloud), port)
+    api = _Server(application(cloud, vast.endpoint, desk.endpoint), port)
     hub = _Server(Metered(hub_app(state / "hub", hub_token), cloud.ledger.traffic), 0)
     try:
-        async with vast.running(), hub.running():
-            ready = {"url": vast.url, "api_key": cloud.account.api_key, "hub_url": hub.url, "hub_token": hub_token}
+        async with api.running(), hub.running():
+            ready = {"url": api.url, "api_key": cloud.account.api_key, "hub_url": hub.url, "hub_token": hub_token}
             print(json.dumps(ready), flush=True)
             await over.wait()
     finally:

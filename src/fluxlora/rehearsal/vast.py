@@ -2,100 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
 import json
-import re
 import secrets
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
 
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fluxlora.rehearsal.account import Account
-from fluxlora.rehearsal.faults import FAULTS, Faults
-from fluxlora.rehearsal.instances import Fleet, Instance
-from fluxlora.rehearsal.ledger import Ledger
+from fluxlora.rehearsal.api import Access, Body, Call, Endpoints, Refusal
+from fluxlora.rehearsal.instances import Instance
 from fluxlora.rehearsal.listing import page
-from fluxlora.rehearsal.market import Market, OfferGone
+from fluxlora.rehearsal.market import OfferGone
 from fluxlora.rehearsal.record import record
 
-Body = dict[str, Any]
-
-
-class Access(Enum):
-    OPEN = "no key needed"
-    ACCOUNT = "the account's key"
-    INSTANCE = "the account's key, or the instance's own"
-
-
-@dataclass
-class Cloud:
-    """Everything behind the API."""
-
-    account: Account
-    market: Market
-    ledger: Ledger
-    faults: Faults
-    fleet: Fleet
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    results: dict[str, str] = field(default_factory=dict)  # texts that wait under a result_url
-
-
-class Refusal(Exception):
-    """An error as the API words it."""
-
-    def __init__(self, status: int, error: str, message: str, **more: Any) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"success": False, "error": error, "msg": message, **more}
-
-
-@dataclass
-class Call:
-    """One request to the API."""
-
-    cloud: Cloud
-    params: Mapping[str, Any]
-    query: Mapping[str, str]
-    body: Body
-    base_url: str
-
-    @property
-    def id(self) -> int:
-        return int(self.params["id"])
-
-    def instance(self, number: int | None = None) -> Instance:
-        """The one in the path, or this one. Raises Refusal."""
-        number = self.id if number is None else number
-        if found := self.cloud.fleet.instances.get(number):
-            return found
-        raise Refusal(404, "no_such_instance", f"Instance {number} not found.")
-
-    def text(self, name: str, error: str) -> str:
-        """A string of the body that must not be empty. Raises Refusal."""
-        value = self.body.get(name)
-        if not isinstance(value, str) or not value.strip():
-            raise Refusal(400, error, f"{name} is required")
-        return value.strip()
-
-
-Function = Callable[[Call], Awaitable[Any]]
-ENDPOINTS: list[tuple[str, str, Access, Function]] = []
-
-
-def endpoint(method: str, path: str, access: Access = Access.ACCOUNT) -> Callable[[Function], Function]:
-    def register(function: Function) -> Function:
-        ENDPOINTS.append((method, path, access, function))
-        return function
-
-    return register
+endpoint = Endpoints()
 
 
 # Offers
@@ -116,7 +34,7 @@ async def gpu_names(call: Call) -> Body:
     return {"gpu_names": call.cloud.market.gpu_names()}
 
 
-@endpoint("PUT", "/api/v0/asks/{id}")
+@endpoint("PUT", "/api/v0/asks/{id:int}")
 async def rent(call: Call) -> Body:
     wanted, ask = call.body, {"ask_id": call.id}
     if not wanted.get("image") and not wanted.get("template_hash_id"):
@@ -187,9 +105,14 @@ async def manage_instance(call: Call) -> Body:
 
 @endpoint("PUT", "/api/v0/instances")
 async def manage_instances(call: Call) -> Body:
-    for instance in [call.instance(number) for number in call.body.get("ids") or []]:
+    for instance in _instances(call, "ids"):
         _set_state(call, instance)
     return {"success": True}
+
+
+def _instances(call: Call, name: str) -> list[Instance]:
+    """Those the body names, each once. Raises Refusal when one is unknown, before anything is done to another."""
+    return [call.instance(number) for number in dict.fromkeys(call.body.get(name) or [])]
 
 
 def _set_state(call: Call, instance: Instance) -> None:
@@ -208,7 +131,7 @@ async def destroy_instance(call: Call) -> Body:
 
 @endpoint("DELETE", "/api/v0/instances")
 async def destroy_instances(call: Call) -> Body:
-    for instance in [call.instance(number) for number in call.body.get("instance_ids") or []]:
+    for instance in _instances(call, "instance_ids"):
         call.cloud.fleet.destroy(instance)
     return {"success": True, "msg": "Instances destroyed successfully"}
 
@@ -367,146 +290,3 @@ async def charges(call: Call) -> Body:
         "results": shown,
         "next_token": str(start + limit) if more else None,
     }
-
-
-# The rehearsal's own: not vast.ai's
-
-
-@endpoint("GET", "/rehearsal/ledger")
-async def show_ledger(call: Call) -> Body:
-    return call.cloud.ledger.report()
-
-
-@endpoint("GET", "/rehearsal/requests")
-async def show_requests(call: Call) -> list[Body]:
-    return call.cloud.requests
-
-
-@endpoint("GET", "/rehearsal/faults")
-async def show_faults(call: Call) -> Body:
-    told = {name: function.__doc__ for name, (_, function) in FAULTS.items()}
-    return {"faults": told, "armed": call.cloud.faults.armed}
-
-
-@endpoint("POST", "/rehearsal/faults")
-async def arm_fault(call: Call) -> Body:
-    try:
-        call.cloud.faults.arm(call.text("name", "invalid_args"), int(call.body.get("times", 1)))
-    except KeyError as unknown:
-        raise Refusal(404, "no_such_fault", f"There is no fault {unknown}; there are {', '.join(FAULTS)}.") from None
-    return {"success": True}
-
-
-@endpoint("POST", "/rehearsal/instances/{id:int}/vanish")
-async def vanish(call: Call) -> Body:
-    call.cloud.fleet.vanish(call.instance())
-    return {"success": True}
-
-
-@endpoint("POST", "/rehearsal/reset")
-async def reset(call: Call) -> Body:
-    """Destroy every instance and forget keys, faults, money and requests: for the next test."""
-    cloud = call.cloud
-    await cloud.fleet.clear()
-    for kept in (cloud.account.ssh_keys, cloud.account.environment, cloud.faults.armed, cloud.ledger.meters):
-        kept.clear()
-    cloud.requests.clear()
-    return {"success": True}
-
-
-def vast_app(cloud: Cloud) -> ASGIApp:
-    """The API as an ASGI application; `cloud.fleet.close()` is the caller's to call at the end."""
-    routes = [
-        Route(path, _handler(cloud, method, path, access, function), methods=[method])
-        for method, path, access, function in ENDPOINTS
-    ]
-    return _Slashes(Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route}))
-
-
-def _handler(
-    cloud: Cloud, method: str, path: str, access: Access, function: Function
-) -> Callable[[Request], Awaitable[Response]]:
-    where = f"{method} {path.replace(':int', '')}"
-
-    async def handle(request: Request) -> Response:
-        seen: dict[str, Any] = {
-            "at": time.time(),
-            "method": method,
-            "path": request.url.path,
-            "query": dict(request.query_params),
-            "user_agent": request.headers.get("user-agent", ""),
-            "body": None,
-            "caller": None,
-            "status": None,
-        }
-        if not path.startswith("/rehearsal"):
-            cloud.requests.append(seen)
-        try:
-            seen["caller"] = _caller(cloud, request, access)
-            body = await _body(request)
-            seen["body"] = _without_secrets(body)
-            call = Call(cloud, request.path_params, request.query_params, body, str(request.base_url))
-            response = await cloud.faults.around_answer(where, call, lambda: _answer(function, call))
-        except Refusal as refusal:
-            response = JSONResponse(refusal.body, refusal.status)
-        seen["status"] = response.status_code
-        return response
-
-    return handle
-
-
-async def _answer(function: Function, call: Call) -> Response:
-    answer = await function(call)
-    return answer if isinstance(answer, Response) else JSONResponse(answer)
-
-
-def _caller(cloud: Cloud, request: Request, access: Access) -> str | None:
-    """Whose key it is. Raises Refusal when it may not do this."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        key = request.query_params.get("api_key", "")
-    if hmac.compare_digest(key.encode(), cloud.account.api_key.encode()):
-        return "account"
-    owner = next((each for each in cloud.fleet.instances.values() if each.key == key), None)
-    if owner and access is Access.INSTANCE and request.path_params.get("id") == owner.id:
-        return f"instance {owner.id}"
-    if access is Access.OPEN:
-        return None
-    if owner:
-        raise Refusal(403, "forbidden", "This key is for its own instance only.")
-    raise Refusal(404, "auth_error", "Invalid user key")  # 404 in production; the OpenAPI says 401
-
-
-async def _body(request: Request) -> Body:
-    raw = await request.body()
-    if not raw:
-        return {}
-    try:
-        body = json.loads(raw)
-    except ValueError:
-        raise Refusal(400, "invalid_request", "Invalid json body") from None
-    if not isinstance(body, dict):
-        raise Refusal(400, "invalid_request", "Invalid json body")
-    return body
-
-
-def _without_secrets(body: Body) -> Body:
-    """What of a request may be shown again: names of variables, not their values."""
-    hidden = {name: dict.fromkeys(body["env"], "****") for name in ("env",) if isinstance(body.get("env"), dict)}
-    return {**body, **hidden, **({"value": "****"} if "value" in body else {})}
-
-
-async def _no_route(request: Request, error: Exception) -> Response:
-    return JSONResponse({"success": False, "error": "not_found", "msg": f"{request.url.path} is not an endpoint"}, 404)
-
-
-class _Slashes:
-    """Doubled and trailing slashes mean nothing to vast.ai."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope = {**scope, "path": re.sub("/+", "/", scope["path"]).rstrip("/") or "/"}
-        await self._app(scope, receive, send)

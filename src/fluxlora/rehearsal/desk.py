@@ -1,0 +1,50 @@
+"""What only a rehearsal has, beside vast.ai's routes: the ledger, the requests, the faults."""
+
+from __future__ import annotations
+
+from fluxlora.rehearsal.api import Body, Call, Endpoints, Refusal
+from fluxlora.rehearsal.faults import FAULTS
+
+endpoint = Endpoints()
+
+
+@endpoint("GET", "/rehearsal/ledger")
+async def show_ledger(call: Call) -> Body:
+    return call.cloud.ledger.report()
+
+
+@endpoint("GET", "/rehearsal/requests")
+async def show_requests(call: Call) -> list[Body]:
+    return call.cloud.requests
+
+
+@endpoint("GET", "/rehearsal/faults")
+async def show_faults(call: Call) -> Body:
+    told = {name: function.__doc__ for name, (_, function) in FAULTS.items()}
+    return {"faults": told, "armed": call.cloud.faults.armed}
+
+
+@endpoint("POST", "/rehearsal/faults")
+async def arm_fault(call: Call) -> Body:
+    try:
+        call.cloud.faults.arm(call.text("name", "invalid_args"), int(call.body.get("times", 1)))
+    except KeyError as unknown:
+        raise Refusal(404, "no_such_fault", f"There is no fault {unknown}; there are {', '.join(FAULTS)}.") from None
+    return {"success": True}
+
+
+@endpoint("POST", "/rehearsal/instances/{id:int}/vanish")
+async def vanish(call: Call) -> Body:
+    call.cloud.fleet.vanish(call.instance())
+    return {"success": True}
+
+
+@endpoint("POST", "/rehearsal/reset")
+async def reset(call: Call) -> Body:
+    """Destroy every instance and forget keys, faults, money and requests: for the next test."""
+    cloud = call.cloud
+    await cloud.fleet.clear()
+    for kept in (cloud.account.ssh_keys, cloud.account.environment, cloud.faults.armed, cloud.ledger.meters):
+        kept.clear()
+    cloud.requests.clear()
+    return {"success": True}
