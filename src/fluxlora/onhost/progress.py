@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import statistics
 import struct
@@ -288,12 +289,14 @@ def end_all(state: Path) -> None:
             return
 
 
-def environment(path: Path | None) -> dict[str, str]:
-    """The variables of a file of NAME=VALUE lines quoted for the shell."""
-    if path is None:
-        return {}
-    words = shlex.split(path.read_text(encoding="utf-8"), comments=True)
-    return dict(word.split("=", 1) for word in words)
+def environment(file: Path | None, venv: Path | None) -> dict[str, str]:
+    """The variables of a file of NAME=VALUE lines, quoted for the shell, and those of an active virtual environment."""
+    words = shlex.split(file.read_text(encoding="utf-8"), comments=True) if file else []
+    variables = dict(word.split("=", 1) for word in words)
+    if venv:
+        variables["VIRTUAL_ENV"] = str(venv)
+        variables["PATH"] = f"{venv}/bin:{variables.get('PATH') or os.environ.get('PATH', os.defpath)}"
+    return variables
 
 
 class Supervisor:
@@ -342,7 +345,11 @@ class Supervisor:
         env = {**os.environ, **self.env, MARK: str(self.state)}
         env["SIMPLETUNER_WEBHOOK_CONFIG"] = str(self.state / "webhook.json")
         child = subprocess.Popen(
-            self.command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [shutil.which(self.command[0], path=env.get("PATH")) or self.command[0], *self.command[1:]],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert child.stdout is not None
         reader = threading.Thread(target=self._read, args=(child.stdout,), daemon=True)
@@ -406,6 +413,9 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True, help="folder of progress.json and training.log")
     parser.add_argument("--output", type=Path, required=True, help="the trainer's output_dir")
     parser.add_argument("--env-file", type=Path, help="NAME=VALUE lines for the trainer alone")
+    parser.add_argument(
+        "--venv", type=Path, help="virtual environment with the trainer's programs"
+    )
     parser.add_argument("--restarts", type=int, default=2, help="how often a killed trainer is started again")
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     args, command = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
@@ -420,7 +430,7 @@ def main() -> int:
         except BlockingIOError:
             print(f"A training is already supervised with {state}.", file=sys.stderr)
             return 3
-        supervisor = Supervisor(state, args.output, command, environment(args.env_file))
+        supervisor = Supervisor(state, args.output, command, environment(args.env_file, args.venv))
         return 0 if supervisor.run(args.restarts) else 1
 
 

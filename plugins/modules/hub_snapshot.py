@@ -1,0 +1,130 @@
+#!/usr/bin/python
+"""Have a repository of the Hugging Face Hub in the host's cache."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: hub_snapshot
+short_description: Have a repository of the Hugging Face Hub in the host's cache
+description:
+  - Downloads what the cache lacks of a repository, with the huggingface_hub of the python that runs this module.
+  - Set C(ansible_python_interpreter) to the python whose programs read the cache afterwards.
+options:
+  repo:
+    description: The repository, as C(owner/name).
+    type: str
+    required: true
+  revision:
+    description: Branch, tag or commit.
+    type: str
+    default: main
+  excludes:
+    description: Patterns of files that are not wanted.
+    type: list
+    elements: str
+    default: []
+  endpoint:
+    description: Another Hub than the client's default.
+    type: str
+    default: ""
+  token:
+    description: Token that may read the repository.
+    type: str
+    default: ""
+requirements:
+  - huggingface_hub
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: Download the model
+  hub_snapshot:
+    repo: black-forest-labs/FLUX.1-dev
+    excludes: [flux1-dev.safetensors]
+    token: "{{ lookup('ansible.builtin.env', 'HF_TOKEN') }}"
+  vars:
+    ansible_python_interpreter: /root/SimpleTuner/.venv/bin/python
+"""
+
+RETURN = r"""
+path:
+  description: The snapshot's folder in the cache; empty when it would have been downloaded.
+  type: str
+  returned: success
+files:
+  description: What was downloaded, or would have been.
+  type: list
+  elements: str
+  returned: success
+code:
+  description: Why it failed; one of no_client, gated, no_such_repository, download_failed.
+  type: str
+  returned: failure
+hint:
+  description: What to do next.
+  type: str
+  returned: failure
+"""
+
+
+def main() -> None:
+    """Compare the repository with the cache, download the rest, translate the client's errors."""
+    module = AnsibleModule(
+        argument_spec={
+            "repo": {"type": "str", "required": True},
+            "revision": {"type": "str", "default": "main"},
+            "excludes": {"type": "list", "elements": "str", "default": []},
+            "endpoint": {"type": "str", "default": ""},
+            "token": {"type": "str", "default": "", "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    except ImportError as error:
+        module.fail_json(msg="This python has no huggingface_hub: " + str(error), code="no_client", hint="")
+    repo = module.params["repo"]
+    try:
+        module.exit_json(**ensure(module.params, dry_run=module.check_mode))
+    except GatedRepoError:
+        hint = "Accept the licence on the page of " + repo + " with the account that HF_TOKEN belongs to."
+        module.fail_json(msg=repo + " is gated, and this token may not read it. " + hint, code="gated", hint=hint)
+    except RepositoryNotFoundError:
+        hint = "See whether HF_TOKEN is set and valid, and whether the name is right."
+        module.fail_json(msg="The Hub shows no " + repo + ". " + hint, code="no_such_repository", hint=hint)
+    except Exception as error:  # The client lets through what requests, the disk and its own checks raise.
+        hint = "What has arrived is kept; run it again."
+        module.fail_json(msg=repo + " was not downloaded: " + str(error), code="download_failed", hint=hint)
+
+
+def ensure(wanted: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+    """What was missing, and is no longer unless this is a dry run."""
+    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+
+    endpoint, token = wanted["endpoint"] or None, wanted["token"] or None
+    repo, hub = wanted["repo"], HfApi(endpoint=endpoint, token=token)
+    commit = hub.repo_info(repo, revision=wanted["revision"]).sha
+    missing = [
+        name
+        for name in hub.list_repo_files(repo, revision=commit)
+        if not any(fnmatch(name, pattern) for pattern in wanted["excludes"])
+        and not isinstance(try_to_load_from_cache(repo, name, revision=commit), str)
+    ]
+    if dry_run and missing:
+        return {"changed": True, "path": "", "files": missing}
+    path = snapshot_download(
+        repo, revision=wanted["revision"], ignore_patterns=wanted["excludes"], endpoint=endpoint, token=token
+    )
+    return {"changed": bool(missing), "path": path, "files": missing}
+
+
+if __name__ == "__main__":
+    main()
