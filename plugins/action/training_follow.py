@@ -75,7 +75,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             pull(SshTarget(**args["ssh"]), args["remote"], Path(args["local"]), excludes=args.get("excludes", []))
         except FluxloraError as error:
-            display.warning(f"{host}: checkpoint {max(new)} did not come home, it is tried again with the next: {error}")
+            display.warning(f"{host}: checkpoint {max(new)} did not come home, the next try is with the next: {error}")
             return set()
         display.display(f"{host}: checkpoint {max(new)} is home, in {args['local']}")
         return new

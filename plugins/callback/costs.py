@@ -12,7 +12,8 @@ name: costs
 type: aggregate
 short_description: names the instances that still cost money when a run fails
 description:
-  - After a failed or unreachable host it prints the instance's id, what it costs an hour and has cost, and the command that ends it.
+  - After a failed or unreachable host it prints the instance's id, what it costs an hour and has cost,
+    and the command that ends it.
 requirements:
   - enabled in ansible.cfg
 options: {}
@@ -65,6 +66,6 @@ def _sentence(host: str, variables: dict[str, Any]) -> str:
     rate = f"${price:.2f} an hour" if price else "money"
     so_far = f", about ${price * (time.time() - started) / 3600:.2f} so far" if price and started else ""
     return (
-        f"Instance {variables['vastai_id']} of {host} may still cost {rate}{so_far}. Run train.yml again to go on with it, "
-        f"or end it: ansible-playbook destroy.yml -e run_name={host}"
+        f"Instance {variables['vastai_id']} of {host} may still cost {rate}{so_far}. "
+        f"Run train.yml again to go on with it, or end it: ansible-playbook destroy.yml -e run_name={host}"
     )

@@ -57,9 +57,10 @@ author:
 """
 
 EXAMPLES = r"""
+---
 # inventory/vastai.yml
 plugin: vastai
-
+---
 # Only what runs, asked for once a minute at most, and grouped by country as well
 plugin: vastai
 statuses: [running]

@@ -37,7 +37,7 @@ def _planned(command: Command) -> Command:
     """The options that describe a run."""
     for option in (
         click.option("-e", "--set", "settings", multiple=True, metavar="VARIABLE=VALUE", help="Set a variable."),
-        click.option("-p", "--preset", "presets", multiple=True, help="A preset, such as 512 or lokr; may be repeated."),
+        click.option("-p", "--preset", "presets", multiple=True, help="A preset, 512 or lokr for example; repeatable."),
         click.option("-n", "--name", help="The run's name; the dataset folder's when not given."),
         click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path)),
     ):
@@ -76,7 +76,7 @@ def train(
 
 @cli.command()
 @click.argument("dataset", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-p", "--preset", "presets", multiple=True, help="A preset, such as 512 or lokr; may be repeated.")
+@click.option("-p", "--preset", "presets", multiple=True, help="A preset, 512 or lokr for example; repeatable.")
 def rehearse(dataset: Path | None, presets: tuple[str, ...]) -> None:
     """Hold a whole run on this machine: real SimpleTuner, a tiny model, no account, no money."""
     from fluxlora.run import project_dir

@@ -45,7 +45,7 @@ class Standin:
 
 @contextmanager
 def standin(hosts: str = "containers", *, timeout_seconds: float = 60) -> Iterator[Standin]:
-    """Run the stand-ins in a process of their own; it ends, and removes its hosts, when this one does, however it does."""
+    """Run the stand-ins in a process of their own; it ends, and removes its hosts, when this one does, anyhow."""
     command = [sys.executable, "-m", "fluxlora.rehearsal", "serve", "--hosts", hosts, "--until-eof"]
     # A session of its own: Ctrl-C is for this process, which ends the server in order.
     server = subprocess.Popen(
