@@ -58,9 +58,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: The plan, with errors also when it is refused for them.
+  description: The plan.
   type: dict
-  returned: when the dataset could be read
+  returned: success
   contains:
     steps:
       description: Optimizer steps in all.
@@ -91,14 +91,15 @@ plan:
       description: What will work, though hardly as wanted.
       type: list
       elements: str
-    errors:
-      description: What will not work.
-      type: list
-      elements: str
     lines:
       description: The plan as a person reads it.
       type: list
       elements: str
+errors:
+  description: What will not work, one sentence each.
+  type: list
+  elements: str
+  returned: when the plan is refused
 code:
   description: The kind of failure, for programs; plan_refused when the plan has errors.
   type: str
@@ -138,15 +139,14 @@ def main() -> None:
         made = plan.make(wanted["variables"], run=wanted["run"], presets=wanted["presets"], dataset=dataset)
     except FluxloraError as error:
         module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
-    facts = made.as_facts()
     if errors := [*unknown, *made.errors]:
         module.fail_json(
             msg="\n".join([f"The plan of {made.run} is refused, nothing has been spent:", *errors]),
             hint="Mend these and plan again.",
             code="plan_refused",
-            plan=facts | {"errors": errors},
+            errors=errors,
         )
-    module.exit_json(changed=False, plan=facts)
+    module.exit_json(changed=False, plan=made.as_facts())
 
 
 if __name__ == "__main__":

@@ -77,20 +77,24 @@ def variables(preset: str, project_dir: Path) -> dict[str, Any]:
 def known_variables(project_dir: Path) -> frozenset[str]:
     """Every input of every role, from the roles' argument_specs, and the user's own."""
     names = set(USER_VARIABLES)
-    for file in (project_dir / "roles").glob("*/meta/argument_specs.yml"):
+    for file in _specs(project_dir):
         for entry in (_mapping(file).get("argument_specs") or {}).values():
             names |= set(entry.get("options") or {})
     return frozenset(names)
 
 
 def misspelt(names: Iterable[str], project_dir: Path) -> tuple[Misspelt, ...]:
-    """The names that begin like a role's variable and are not one."""
+    """The names that begin like a role's variable and are not one; a role without argument_specs has any."""
     known = known_variables(project_dir)
-    prefixes = tuple(f"{role.name}_" for role in (project_dir / "roles").iterdir() if role.is_dir())
+    prefixes = tuple(f"{specs.parents[1].name}_" for specs in _specs(project_dir))
     wrong = sorted(name for name in names if name.startswith(prefixes) and name not in known)
     return tuple(
         Misspelt(name, next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None)) for name in wrong
     )
+
+
+def _specs(project_dir: Path) -> list[Path]:
+    return sorted((project_dir / "roles").glob("*/meta/argument_specs.yml"))
 
 
 def _refuse_conflicts(settings: Mapping[str, Mapping[str, Any]]) -> None:

@@ -49,6 +49,8 @@ def build(
         "presets": list(presets),
         "made_at": _moment(now),
         "delivered": adapter_facts is not None,
+        # The instance that may go, because nothing of it is missing here and nothing more will come.
+        "vastai_id": instance.get("id") if adapter_facts or progress.get("phase") == "failed" else None,
         "phase": progress.get("phase"),
         "steps": {"done": progress.get("step"), "asked": progress.get("steps")},
         "loss": _losses(folder / "training.log", progress),
