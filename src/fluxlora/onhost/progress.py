@@ -88,8 +88,9 @@ class Progress:
         self._step_seconds: deque[float] = deque(maxlen=20)
 
     def new_attempt(self) -> None:
-        """Forget what the last attempt said, not how far it came."""
+        """Forget what the last attempt said; the next goes on from its last checkpoint."""
         with self.lock:
+            self.facts["step"] = max(checkpoints(self.output), default=0)
             self.complaints.clear()
             self.traceback, self.failure, self.killed_by, self._last_step = [], [], None, None
 
@@ -413,9 +414,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True, help="folder of progress.json and training.log")
     parser.add_argument("--output", type=Path, required=True, help="the trainer's output_dir")
     parser.add_argument("--env-file", type=Path, help="NAME=VALUE lines for the trainer alone")
-    parser.add_argument(
-        "--venv", type=Path, help="virtual environment with the trainer's programs"
-    )
+    parser.add_argument("--venv", type=Path, help="virtual environment with the trainer's programs")
     parser.add_argument("--restarts", type=int, default=2, help="how often a killed trainer is started again")
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     args, command = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Ends its own instance when nobody else does: at the end of the lease, or when all is delivered and nobody comes.
+
+The instance's own key, which vast.ai gives to the first process in it, can destroy this instance and no other.
+Standard library only, python 3.8 or newer: this file is copied to the instance and runs there alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shlex
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+VAST = "https://console.vast.ai"
+HUB = "https://huggingface.co"
+LOOK_SECONDS = 15
+TIMEOUT_SECONDS = 30
+
+
+def reason_to_end(now: float, lease: Mapping[str, Any], progress: Mapping[str, Any], delivered: bool) -> str | None:
+    """Why the instance should end now (times are seconds since 1970); none while it should not."""
+    if now >= lease["ends_at"]:
+        return "the lease has ended"
+    idle = now - progress.get("updated_at", now)
+    if progress.get("phase") == "finished" and delivered and idle >= lease["grace_minutes"] * 60:
+        return f"the adapter is delivered and nobody has come for {idle / 60:.0f} minutes"
+    return None
+
+
+def delivered(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str]) -> bool:
+    """Whether the Hub holds the very adapter that lies here, by its sha256."""
+    try:
+        digest = hashlib.sha256(Path(str(progress.get("adapter"))).read_bytes()).hexdigest()
+        hub = (tokens.get("HF_ENDPOINT") or HUB).rstrip("/")
+        bearer = {"Authorization": f"Bearer {tokens['HF_TOKEN']}"}
+        repo = lease["repo"]
+        if "/" not in repo:
+            with _open("GET", f"{hub}/api/whoami-v2", bearer) as answer:
+                repo = f"{json.load(answer)['name']}/{repo}"
+        url = f"{hub}/{repo}/resolve/main/pytorch_lora_weights.safetensors"
+        with _open("HEAD", url, bearer) as answer:
+            return digest in (answer.headers.get("X-Linked-ETag") or answer.headers.get("ETag") or "")
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def destroy(own: Mapping[str, str]) -> None:
+    """Ask vast.ai to destroy this instance. Raises OSError or ValueError when it did not agree."""
+    url = f"{(own.get('VAST_URL') or VAST).rstrip('/')}/api/v0/instances/{own['CONTAINER_ID']}/"
+    with _open("DELETE", url, {"Authorization": f"Bearer {own['CONTAINER_API_KEY']}"}) as answer:
+        if not json.load(answer).get("success"):
+            raise ValueError("vast.ai did not agree")
+
+
+def identity(environ: Path = Path("/proc/1/environ")) -> dict[str, str]:
+    """The variables of the instance's first process: ssh sessions don't get them."""
+    pairs = environ.read_bytes().decode("utf-8", "replace").split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def watch(state: Path) -> None:
+    """Look until there is a reason, then ask until the instance is gone, and this program with it."""
+    said, hub_has_it = "", False
+    while True:
+        lease, progress = _read(state / "lease.json"), _read(state / "progress.json")
+        finished = progress.get("phase") == "finished"
+        # What is on the Hub stays there: once is enough.
+        hub_has_it = finished and (hub_has_it or delivered(lease, progress, _variables(state / "train.env")))
+        reason = reason_to_end(time.time(), lease, progress, hub_has_it) if "ends_at" in lease else None
+        if reason:
+            try:
+                destroy(identity())
+                outcome = "vast.ai agreed to destroy this instance"
+            except (OSError, ValueError, KeyError) as error:
+                outcome = f"vast.ai did not destroy this instance, trying again: {error!r}"
+            if outcome != said:
+                print(f"{time.strftime('%F %T')} {reason}: {outcome}", flush=True)
+                said = outcome
+        time.sleep(LOOK_SECONDS)
+
+
+def main() -> int:
+    """0 when asked to check and the instance can end itself, 1 when it cannot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["watch", "check"])
+    parser.add_argument("--state", type=Path, required=True, help="folder of lease.json and progress.json")
+    args = parser.parse_args()
+    missing = {"CONTAINER_API_KEY", "CONTAINER_ID"} - identity().keys()
+    if args.verb == "check":
+        print("missing: " + ", ".join(sorted(missing)) if missing else "ready")
+        return 1 if missing else 0
+    watch(args.state)
+    return 0
+
+
+def _open(method: str, url: str, headers: Mapping[str, str]) -> Any:
+    request = urllib.request.Request(url, headers=dict(headers), method=method)
+    return urllib.request.build_opener(_KeepToken).open(request, timeout=TIMEOUT_SECONDS)
+
+
+class _KeepToken(urllib.request.HTTPRedirectHandler):
+    """Redirects are not followed: the Hub's own answer names the hash, and the storage must not see the token."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        return fp
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _variables(path: Path) -> dict[str, str]:
+    try:
+        words = shlex.split(path.read_text(encoding="utf-8"), comments=True)
+    except (OSError, ValueError):
+        return {}
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
