@@ -55,9 +55,7 @@ def plan(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tu
 @cli.command()
 @_planned
 @click.option("--rehearse", is_flag=True, help="Hold the whole run on this machine, for free, scaled down.")
-def train(
-    dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], rehearse: bool
-) -> None:
+def train(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], rehearse: bool) -> None:
     """Rent, train, bring the adapter home, give the instance back. Call it again to go on."""
     run = _run(dataset, name, presets) | _settings(settings)
     if rehearse:

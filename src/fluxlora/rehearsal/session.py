@@ -48,9 +48,7 @@ def standin(hosts: str = "containers", *, timeout_seconds: float = 60) -> Iterat
     """Run the stand-ins in a process of their own; it ends, and removes its hosts, when this one does, anyhow."""
     command = [sys.executable, "-m", "fluxlora.rehearsal", "serve", "--hosts", hosts, "--until-eof"]
     # A session of its own: Ctrl-C is for this process, which ends the server in order.
-    server = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert server.stdin is not None
     assert server.stdout is not None
     try:
