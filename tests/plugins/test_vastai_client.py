@@ -1,0 +1,400 @@
+"""The client against a stand-in vast.ai over HTTP, and against answers that vast.ai gives on bad days."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from replay import DROPPED, replaying
+
+from conftest import VastServer
+from fluxlora.errors import VastError
+from fluxlora.labels import Label
+from fluxlora.offers import Requirements, find
+from fluxlora.renting import Waits, ensure_absent, ensure_instance, ensure_stopped
+from fluxlora.vastai import Instance, Offer, Rent, Vast
+
+DATA = Path(__file__).parents[1] / "data" / "vast"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7"
+WAITS = Waits(boot=5, appear=0.5, vanish=2, poll=0.05)
+EMPTY = (200, {"success": True, "instances": [], "next_token": None})
+
+
+def client(url: str, key: str = "k", **options: Any) -> Vast:
+    return Vast(key, url, **{"first_wait_seconds": 0.01, "timeout_seconds": 5, **options})
+
+
+def sample(name: str) -> Any:
+    return json.loads((DATA / f"{name}.json").read_text())
+
+
+def rent(run: str = "my-style", *presets: str) -> Rent:
+    return Rent(Label(run, presets or ("512", "lokr")), image="vastai/base-image", disk_gb=220)
+
+
+def page(*rows: dict[str, Any], cursor: str | None = None) -> tuple[int, Any]:
+    return 200, {"success": True, "instances": list(rows), "next_token": cursor}
+
+
+@pytest.fixture
+def account(vast: VastServer) -> Vast:
+    return client(vast.url, vast.api_key)
+
+
+@pytest.fixture
+def offers(account: Vast) -> list[Offer]:
+    return [each.offer for each in find(account, Requirements()).fitting]
+
+
+@pytest.fixture
+def ensure(account: Vast, offers: list[Offer]) -> Callable[..., Any]:
+    def call(*presets: str, **options: Any) -> Any:
+        return ensure_instance(account, rent("my-style", *presets), offers, **{"waits": WAITS, **options})
+
+    return call
+
+
+def test_offers_are_ranked_and_the_others_have_reasons(account: Vast) -> None:
+    ranking = find(account, Requirements())
+    totals = [each.cost.total for each in ranking.fitting]
+    assert len(totals) >= 3
+    assert totals == sorted(totals)
+    assert ranking.refused
+    assert all(each.reason for each in ranking.refused)
+
+
+def test_a_rented_instance_bears_the_label_runs_and_is_reached_directly(
+    vast: VastServer, ensure: Callable[..., Any], offers: list[Offer]
+) -> None:
+    ensured = ensure()
+    assert ensured.changed
+    assert ensured.instance.label == "fluxlora/my-style/512+lokr"
+    assert ensured.instance.status == "running"
+    assert ensured.instance.endpoint().direct
+    assert vast.rented_ids() == [ensured.instance.id]
+
+
+def test_the_rent_says_what_the_design_says(vast: VastServer, ensure: Callable[..., Any]) -> None:
+    with replaying(EMPTY, (200, sample("create_ok")), page(sample("instance_running"))) as replay:
+        ensure_instance(client(replay.url), rent(), [Offer(7)], waits=WAITS)
+    method, path, body = replay.requests[1]
+    assert (method, path) == ("PUT", "/api/v0/asks/7/")
+    assert body["cancel_unavail"] is True
+    assert "ssh_direc" in body["runtype"]
+    assert (body["disk"], body["label"], body["price"]) == (220, "fluxlora/my-style/512+lokr", None)
+    assert body["onstart"] == "touch ~/.no_auto_tmux"
+
+
+def test_a_second_call_finds_the_instance_and_rents_nothing(vast: VastServer, ensure: Callable[..., Any]) -> None:
+    first, second = ensure(), ensure()
+    assert not second.changed
+    assert second.instance.id == first.instance.id
+    assert vast.rented_ids() == [first.instance.id]
+
+
+def test_a_rent_that_times_out_after_the_server_acted_is_adopted_not_repeated(
+    vast: VastServer, ensure: Callable[..., Any]
+) -> None:
+    vast.fault("rent_then_504")
+    assert [ensure().instance.id] == vast.rented_ids()
+
+
+def test_a_dropped_rent_is_sent_once_and_looked_up(vast: VastServer) -> None:
+    row = sample("instance_running") | {"label": "fluxlora/my-style/512+lokr"}
+    with replaying(EMPTY, DROPPED, page(row)) as replay:
+        ensured = ensure_instance(client(replay.url), rent(), [Offer(1), Offer(2)], waits=WAITS)
+    assert ensured.instance is not None
+    assert ensured.instance.id == row["id"]
+    assert sum(method == "PUT" for method, _, _ in replay.requests) == 1
+
+
+def test_a_lost_rent_that_never_shows_up_is_an_error_and_not_a_second_rent() -> None:
+    with replaying(EMPTY, DROPPED, EMPTY) as replay, pytest.raises(VastError) as raised:
+        ensure_instance(client(replay.url), rent(), [Offer(1), Offer(2)], waits=WAITS)
+    assert raised.value.code == "rent_unclear"
+    assert "fluxlora/my-style/512+lokr" in raised.value.hint
+    assert sum(method == "PUT" for method, _, _ in replay.requests) == 1
+
+
+def test_an_offer_that_is_gone_makes_room_for_the_next(vast: VastServer, ensure: Callable[..., Any]) -> None:
+    vast.fault("offer_gone")
+    ensured = ensure()
+    assert "was gone" in ensured.attempts[0]
+    assert len(vast.rented_ids()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "name"), [(400, "create_gone_400"), (404, "create_gone_400"), (410, "create_gone_410")]
+)
+def test_when_every_offer_is_gone_nothing_is_rented(status: int, name: str) -> None:
+    with replaying(EMPTY, (status, sample(name))) as replay, pytest.raises(VastError) as raised:
+        ensure_instance(client(replay.url), rent(), [Offer(1), Offer(2)], waits=WAITS)
+    assert raised.value.code == "no_offer"
+    assert [path for method, path, _ in replay.requests if method == "PUT"] == ["/api/v0/asks/1/", "/api/v0/asks/2/"]
+
+
+def test_a_rate_limited_rent_is_repeated_for_it_did_nothing() -> None:
+    running = page(sample("instance_running"))
+    with replaying(EMPTY, (429, "API requests too frequent"), (200, sample("create_ok")), running) as replay:
+        ensured = ensure_instance(client(replay.url), rent(), [Offer(1)], waits=WAITS)
+    assert ensured.instance is not None
+
+
+def test_a_refused_rent_that_left_an_instance_behind_is_cleaned_up() -> None:
+    refused = (200, {"success": False, "error": "invalid_price", "msg": "bid too low", "new_contract": 33402296})
+    destroyed = (200, {"success": True})
+    listed = page(sample("instance_outbid"))
+    with replaying(EMPTY, refused, listed, destroyed, EMPTY) as replay, pytest.raises(VastError) as raised:
+        ensure_instance(client(replay.url), rent(), [Offer(1)], waits=WAITS)
+    assert ("DELETE", "/api/v0/instances/33402296/", {}) in replay.requests
+    assert raised.value.code == "invalid_price"
+    assert raised.value.instance_id is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ((400, sample("create_insufficient_credit_400")), "no_credit"),
+        ((404, sample("auth_error_404")), "bad_api_key"),
+        ((403, {"error": "forbidden", "msg": "no"}), "forbidden"),
+    ],
+)
+def test_a_rent_that_cannot_succeed_is_tried_once(answer: Any, code: str) -> None:
+    with replaying(EMPTY, answer) as replay, pytest.raises(VastError) as raised:
+        ensure_instance(client(replay.url), rent(), [Offer(1), Offer(2)], waits=WAITS)
+    assert raised.value.code == code
+    assert len(replay.requests) == 2
+
+
+@pytest.mark.parametrize("fault", ["boot_fails", "stuck_loading"])
+def test_an_instance_that_does_not_start_is_destroyed_and_the_error_names_it(
+    vast: VastServer, ensure: Callable[..., Any], fault: str
+) -> None:
+    vast.fault(fault)
+    with pytest.raises(VastError) as raised:
+        ensure(waits=Waits(boot=1, appear=0.5, vanish=2, poll=0.05))
+    (rented,) = vast.rented_ids()
+    assert str(rented) in str(raised.value)
+    assert vast.instance(rented) is None
+    assert raised.value.code in ("instance_failed", "boot_timeout")
+
+
+def test_another_offer_is_tried_after_a_failure_only_when_more_rents_are_allowed(
+    vast: VastServer, ensure: Callable[..., Any]
+) -> None:
+    vast.fault("boot_fails")
+    ensured = ensure(max_instances=2)
+    failed, running = vast.rented_ids()
+    assert ensured.instance.id == running
+    assert vast.instance(failed) is None
+
+
+def test_an_adopted_instance_that_fails_is_kept_and_its_price_said() -> None:
+    row = sample("instance_exited_crash") | {"label": "fluxlora/my-style/512+lokr"}
+    with replaying(page(row)) as replay, pytest.raises(VastError) as raised:
+        ensure_instance(client(replay.url), rent(), [Offer(1)], waits=WAITS)
+    assert raised.value.instance_id == row["id"]
+    assert "$0.41" in raised.value.hint
+    assert "destroy" in raised.value.hint
+    assert {method for method, _, _ in replay.requests} == {"GET"}
+
+
+def test_a_running_instance_without_direct_ports_is_reached_through_the_proxy_after_a_while() -> None:
+    row = sample("instance_running_no_ports_yet") | {"label": "fluxlora/my-style/512+lokr"}
+    with replaying(page(row)) as replay:
+        ensured = ensure_instance(client(replay.url), rent(), [], waits=WAITS)
+    assert ensured.instance is not None
+    endpoint = ensured.instance.endpoint()
+    assert endpoint
+    assert not endpoint.direct
+    assert len(replay.requests) > 5
+
+
+def test_a_run_with_other_presets_is_refused(vast: VastServer, ensure: Callable[..., Any]) -> None:
+    ensure("512")
+    with pytest.raises(VastError) as raised:
+        ensure("1024")
+    assert raised.value.code == "presets_differ"
+    assert len(vast.rented_ids()) == 1
+
+
+def test_two_instances_of_a_run_are_said_and_no_third_is_rented(vast: VastServer, ensure: Callable[..., Any]) -> None:
+    for _ in range(2):
+        vast.rent_running(label="fluxlora/my-style/512+lokr")
+    with pytest.raises(VastError) as raised:
+        ensure()
+    assert raised.value.code == "duplicate_instances"
+    assert len(vast.rented_ids()) == 2
+
+
+def test_a_stopped_instance_is_started_again(vast: VastServer, account: Vast, ensure: Callable[..., Any]) -> None:
+    rented = ensure().instance.id
+    assert ensure_stopped(account, "my-style", waits=WAITS).changed
+    assert not ensure_stopped(account, "my-style", waits=WAITS).changed
+    ensured = ensure()
+    assert ensured.changed
+    assert (ensured.instance.id, ensured.instance.status) == (rented, "running")
+
+
+def test_a_start_that_is_only_queued_is_cancelled() -> None:
+    queued, fine = (200, sample("start_queued_200")), (200, {"success": True})
+    with replaying(queued, fine) as replay, pytest.raises(VastError) as raised:
+        client(replay.url).set_state(5, "running")
+    assert [body for _, _, body in replay.requests] == [{"state": "running"}, {"state": "stopped"}]
+    assert raised.value.instance_id == 5
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(vast: VastServer, ensure: Callable[..., Any]) -> None:
+    assert ensure(dry_run=True).changed
+    assert vast.rented_ids() == []
+
+
+def test_a_key_is_let_into_the_instance_once(vast: VastServer, account: Vast, ensure: Callable[..., Any]) -> None:
+    rented = ensure().instance.id
+    assert not account.has_ssh_key(rented, KEY)
+    assert ensure(public_ssh_key=f"{KEY} anna").changed
+    assert account.has_ssh_key(rented, KEY)
+    assert not ensure(public_ssh_key=f"{KEY} anna").changed
+
+
+def test_account_keys_are_added_found_without_their_comment_and_removed(account: Vast) -> None:
+    assert account.ssh_keys() == {}
+    account.add_ssh_key(f"{KEY} anna@laptop\n")
+    (key_id,) = account.ssh_keys().values()
+    assert set(account.ssh_keys()) == {KEY}
+    account.remove_ssh_key(key_id)
+    assert account.ssh_keys() == {}
+
+
+def test_a_run_is_destroyed_and_gone_from_the_list(vast: VastServer, account: Vast, ensure: Callable[..., Any]) -> None:
+    other = vast.rent_running(label="fluxlora/other/512")["id"]
+    ensure()
+    assert ensure_absent(account, "my-style", waits=WAITS).changed
+    assert [instance.id for instance in account.instances()] == [other]
+    assert not ensure_absent(account, "my-style", waits=WAITS).changed
+
+
+def test_an_instance_is_destroyed_by_its_id(vast: VastServer, account: Vast) -> None:
+    rented = vast.rent_running()["id"]
+    assert ensure_absent(account, rented, waits=WAITS).changed
+    assert not ensure_absent(account, rented, waits=WAITS).changed
+
+
+def test_a_destroy_that_needs_two_is_repeated(vast: VastServer, account: Vast) -> None:
+    rented = vast.rent_running()["id"]
+    vast.fault("destroy_needs_two")
+    assert len(ensure_absent(account, rented, waits=WAITS).attempts) == 2
+    assert vast.instance(rented) is None
+
+
+def test_an_instance_that_stays_listed_is_an_error_with_its_price() -> None:
+    listed = page(sample("instance_running"))
+    answers = [listed, *[(200, {"success": True}), listed] * 100]
+    with replaying(*answers) as replay, pytest.raises(VastError) as raised:
+        ensure_absent(client(replay.url), 33402296, waits=Waits(vanish=0.3, poll=0.05))
+    assert raised.value.code == "destroy_unverified"
+    assert raised.value.instance_id == 33402296
+    assert "$0.41" in str(raised.value)
+
+
+def test_the_list_is_read_over_all_pages(vast: VastServer, account: Vast) -> None:
+    asked = [offer["id"] for offer in vast.offers(num_gpus={"eq": 1})][:27]
+    rented = [vast.rent(offer_id)["new_contract"] for offer_id in asked]
+    assert len(rented) == 27
+    assert [instance.id for instance in account.instances()] == sorted(rented)
+
+
+def test_a_repeated_cursor_ends_in_an_error() -> None:
+    with replaying(page({"id": 1}, cursor="same")) as replay, pytest.raises(VastError) as raised:
+        client(replay.url).instances()
+    assert raised.value.code == "unavailable"
+    assert len(replay.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, "<html>maintenance</html>"),
+        (502, "<html>Bad gateway</html>"),
+        (500, {"error": "oops", "msg": "oops"}),
+        (200, {"success": True}),
+        (200, {"success": False, "error": "x", "msg": "y", "instances": []}),
+        (200, {"instances": None}),
+        (200, []),
+        (410, sample("v0_list_410")),
+        (404, sample("auth_error_404")),
+        (404, "<html>not found</html>"),
+        DROPPED,
+    ],
+)
+def test_a_list_that_fails_is_an_error_and_never_empty(answer: Any) -> None:
+    with replaying(answer) as replay, pytest.raises(VastError):
+        client(replay.url, attempts=2).instances()
+
+
+def test_a_list_that_fails_once_is_asked_again(vast: VastServer, account: Vast) -> None:
+    rented = vast.rent_running()["id"]
+    vast.fault("list_500", times=2)
+    assert [instance.id for instance in account.instances()] == [rented]
+
+
+def test_a_failing_list_rents_nothing(vast: VastServer, ensure: Callable[..., Any]) -> None:
+    vast.fault("list_500", times=50)
+    with pytest.raises(VastError):
+        ensure()
+    vast.fault("list_500", times=0)
+    assert vast.rented_ids() == []
+
+
+def test_odd_rows_do_not_break_the_others() -> None:
+    odd = [
+        {"id": 1},
+        sample("instance_running") | {"id": 2, "start_date": None, "extra_env": None, "label": None, "ports": None},
+        {"id": None},
+        "row",
+        sample("instance_running") | {"id": 3, "actual_status": "levitating"},
+    ]
+    with replaying(page(*odd)) as replay:
+        account = client(replay.url)
+        assert [instance.id for instance in account.instances()] == [1, 2, 3]
+    assert len(account.warnings) == 2
+
+
+def test_a_single_null_record_is_not_asked_for_proof(vast: VastServer, account: Vast) -> None:
+    vast.fault("slow_to_show")
+    rented = vast.rent()["new_contract"]
+    assert vast.instance(rented) is None
+    assert isinstance(account.instance(rented), Instance)
+
+
+def test_a_wrong_key_says_what_to_check(vast: VastServer) -> None:
+    with pytest.raises(VastError) as raised:
+        client(vast.url, "wrong").user()
+    assert raised.value.code == "bad_api_key"
+    assert "VAST_API_KEY" in raised.value.hint
+
+
+def test_a_server_that_is_not_there_is_an_error_in_bounded_time() -> None:
+    with pytest.raises(VastError) as raised:
+        client("http://127.0.0.1:9", attempts=2).user()
+    assert raised.value.code == "unavailable"
+
+
+def test_importing_the_client_does_not_import_vast_ais_own() -> None:
+    code = "import sys, fluxlora.vastai, fluxlora.renting, fluxlora.offers; sys.exit('vastai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+
+
+def test_without_any_key_the_error_says_where_to_put_one(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    code = "from fluxlora.vastai import Vast; Vast()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "NoApiKey: No vast.ai API key is configured." in done.stderr
