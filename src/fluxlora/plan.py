@@ -27,6 +27,8 @@ class Plan:
 
     run: str
     presets: tuple[str, ...]
+    # In words: what is trained, and how.
+    adapter: str
     dataset: Dataset
     backends: tuple[Sorted, ...]
     steps: int
@@ -54,6 +56,7 @@ class Plan:
         return {
             "run": self.run,
             "presets": list(self.presets),
+            "adapter": self.adapter,
             "dataset": {
                 "path": str(self.dataset.path),
                 "images": len(self.dataset.pictures),
@@ -80,6 +83,7 @@ class Plan:
         images, captions = len(self.dataset.pictures), self.dataset.captions
         return [
             f"run        {self.run}, presets {' + '.join(self.presets) or 'none'}",
+            f"adapter    {self.adapter}",
             f"dataset    {self.dataset.path}: {images} images, {captions} captions, {_size(self.dataset.size_bytes)}",
             *(f"trains on  {_backend_line(each)}" for each in self.backends),
             f"steps      {self.steps}, {self.steps_per_epoch} an epoch, {self.epochs} epochs, "
@@ -132,6 +136,7 @@ def make(variables: Mapping[str, Any], *, run: str, presets: Sequence[str], data
     return Plan(
         run=run,
         presets=tuple(presets),
+        adapter=_adapter(values, batching),
         dataset=dataset,
         backends=backends,
         steps=steps,
@@ -327,6 +332,21 @@ def _check_adapter(values: _Values, errors: _Messages, warnings: _Messages) -> N
         errors.add(
             "simpletuner_push_to_hub is on and simpletuner_hub_model_id is empty: name the repository, or turn it off."
         )
+
+
+def _adapter(values: _Values, batching: Batching) -> str:
+    if values.text("lora_type", "standard") == "lycoris":
+        algorithm = (values.raw("simpletuner_lycoris") or {}).get("algo", "unknown")
+        kind = f"lycoris ({algorithm})"
+    else:
+        kind = (
+            f"LoRA of rank {values.whole('lora_rank', 16)} on {values.text('flux_lora_target') or 'the default layers'}"
+        )
+    return (
+        f"{kind}, learning rate {values.number('learning_rate', 1e-4):g}, batch {batching.batch_size}"
+        + (f" x {batching.accumulation}" if batching.accumulation > 1 else "")
+        + f", {values.text('base_model_precision', 'no_change').replace('no_change', 'not quantised')}"
+    )
 
 
 def _check_validation(values: _Values, warnings: _Messages) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,16 +99,13 @@ def _specs(project_dir: Path) -> list[Path]:
 
 
 def _refuse_conflicts(settings: Mapping[str, Mapping[str, Any]]) -> None:
-    setter: dict[str, str] = {}
-    for preset, values in settings.items():
-        for variable in values:
-            if variable in setter:
-                raise InputError(
-                    f"The presets {setter[variable]!r} and {preset!r} both set {variable}, so they cannot be combined.",
-                    hint="Choose one of them; a value of your own goes to the run's host variables or to -e.",
-                    code="preset_conflict",
-                )
-            setter[variable] = preset
+    for one, other in itertools.combinations(settings, 2):
+        if both := [variable for variable in settings[one] if variable in settings[other]]:
+            raise InputError(
+                f"The presets {one} and {other} cannot be combined: both set {', '.join(both)}.",
+                hint="Choose one of them; a value of your own goes to the run's host variables or to -e.",
+                code="preset_conflict",
+            )
 
 
 def _mapping(file: Path) -> dict[str, Any]:
