@@ -32,6 +32,10 @@ options:
     description: The instance's progress.json.
     type: dict
     default: {}
+  versions:
+    description: Names and versions of the packages that trained.
+    type: dict
+    default: {}
   adapter:
     description: The final adapter as M(adapter_info) returns it; left out while there is none.
     type: dict
@@ -82,6 +86,7 @@ ARGUMENT_SPEC = {
     "presets": {"type": "list", "elements": "str", "default": []},
     "instance": {"type": "dict", "default": {}},
     "progress": {"type": "dict", "default": {}},
+    "versions": {"type": "dict", "default": {}},
     "adapter": {"type": "dict"},
 }
 
@@ -98,6 +103,7 @@ def main() -> None:
             instance=wanted["instance"],
             progress=wanted["progress"],
             adapter_facts=wanted["adapter"],
+            versions=wanted["versions"],
         )
     except report.ReportError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)

@@ -55,7 +55,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a folder holds; `size_bytes` counts every file in it, as all of them travel."""
+    """What a folder holds; `size_bytes` counts all that travels, and hidden files don't."""
 
     path: Path
     pictures: tuple[Picture, ...]
@@ -105,7 +105,11 @@ def _walk(path: Path) -> tuple[set[str], list[Finding], int]:
             folders.clear()
             continue
         seen.add(real)
+        # What is hidden belongs to file managers and stays here.
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
+            if name.startswith("."):
+                continue
             file = Path(folder, name)
             relative = file.relative_to(path).as_posix()
             if file.is_file():

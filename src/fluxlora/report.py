@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ NAME = "manifest.json"
 TEXT_NAME = "report.txt"
 # rsync's unfinished files.
 _PARTIAL = ".rsync-partial"
-_STEP = re.compile(r"\| (\d+)/\d+ \[[^\]]*step_loss=([-+.\deE]+|nan|inf)")
 
 
 class ReportError(FluxloraError):
@@ -33,6 +31,7 @@ def build(
     instance: Mapping[str, Any],
     progress: Mapping[str, Any],
     adapter_facts: Mapping[str, Any] | None,
+    versions: Mapping[str, str],
     now: float | None = None,
 ) -> dict[str, Any]:
     """Describe what lies in a run's folder; a file that has not changed since the last manifest is not read again.
@@ -53,7 +52,7 @@ def build(
         "vastai_id": instance.get("id") if adapter_facts or progress.get("phase") == "failed" else None,
         "phase": progress.get("phase"),
         "steps": {"done": progress.get("step"), "asked": progress.get("steps")},
-        "loss": _losses(folder / "training.log", progress),
+        "loss": {"first": progress.get("first_loss"), "last": progress.get("loss")},
         "seconds_per_step": progress.get("seconds_per_step"),
         "restarts": progress.get("restarts", 0),
         "times": {
@@ -64,7 +63,7 @@ def build(
         "cost_usd": _cost(instance, now),
         "adapter": _relative(adapter_facts, folder) if adapter_facts else None,
         "checkpoints": sorted(int(each.name.removeprefix("checkpoint-")) for each in folder.glob("checkpoint-[0-9]*")),
-        "versions": _versions(folder),
+        "versions": dict(versions),
         "files": files,
     }
 
@@ -136,30 +135,9 @@ def _previous(folder: Path) -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
-def _losses(log: Path, progress: Mapping[str, Any]) -> dict[str, float | None]:
-    """First and last, from the trainer's progress bar; the last one from the instance where the log says nothing."""
-    first = last = None
-    if log.is_file():
-        with log.open(encoding="utf-8", errors="replace", newline="") as opened:
-            for line in opened:
-                for found in _STEP.finditer(line):
-                    last = float(found[2])
-                    first = last if first is None else first
-    return {"first": first, "last": last if last is not None else progress.get("loss")}
-
-
 def _cost(instance: Mapping[str, Any], now: float) -> dict[str, float | None]:
     price, seconds = instance.get("price_per_hour"), _between(instance.get("started_at"), now)
     return {"time": round(price * seconds / 3600, 4) if price is not None and seconds is not None else None}
-
-
-def _versions(folder: Path) -> dict[str, str]:
-    """What trained, as the instance wrote it down; empty where it did not."""
-    try:
-        loaded = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {str(name): str(version) for name, version in loaded.items()} if isinstance(loaded, dict) else {}
 
 
 def _relative(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
