@@ -148,7 +148,8 @@ class Progress:
         """The trainer's own words on what went wrong: its complaints, then the exception and the calls before it."""
         with self.lock:
             lines = [*self.complaints, *(self.failure or self.traceback)]
-        return [self.hide(line)[:500] for line in dict.fromkeys(lines) if line.strip()][-20:]
+        # Lines of ^ point into the line above them, which people don't see here.
+        return [self.hide(line)[:500] for line in dict.fromkeys(lines) if line.strip(" ^~")][-20:]
 
     def write(self, phase: str | None = None, **facts: Any) -> None:
         """Replace the file by what is known now."""
@@ -166,7 +167,7 @@ class Progress:
     def _status(self, event: dict[str, Any]) -> None:
         data, progress = event.get("data") or {}, event.get("progress") or {}
         if data.get("status") == "failed":
-            self.failure = [*str(data.get("traceback") or "").splitlines()[-7:-1], str(data.get("error"))]
+            self.failure = [*str(data.get("traceback") or "").splitlines()[-6:-1], str(data.get("error"))]
         elif data.get("status") == "running" and progress.get("current") is not None:
             metrics = progress.get("metrics") or {}
             self._heard = True
