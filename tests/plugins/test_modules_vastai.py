@@ -1,0 +1,221 @@
+"""The modules for vast.ai through ansible-playbook: bad input, check is changed, real is changed, again is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import VastServer
+
+PROJECT = Path(__file__).parents[2]
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7 anna@laptop"
+RUN = {"run": "my-style", "presets": ["512", "lokr"], "image": "vastai/base-image", "poll_seconds": 0.05}
+Results = list[dict[str, Any]]
+
+
+@pytest.fixture
+def play(vast: VastServer, tmp_path: Path) -> Callable[..., Results]:
+    """Runs tasks one after the other, whatever becomes of each; a task is its module's arguments."""
+
+    def run(module: str, *tasks: dict[str, Any], **environment: str) -> Results:
+        steps = [
+            {
+                "name": f"Task {number}",
+                module: {name: value for name, value in task.items() if name != "check_mode"},
+                "check_mode": task.get("check_mode", False),
+                "register": f"result_{number}",
+                "ignore_errors": True,
+            }
+            for number, task in enumerate(tasks)
+        ]
+        told = ", ".join(f"result_{number}" for number in range(len(tasks)))
+        steps.append(
+            {
+                "name": "Tell",
+                "ansible.builtin.copy": {
+                    "content": "{{ [" + told + "] | to_json }}", "dest": str(tmp_path / "told"), "mode": "0600",
+                },
+            }
+        )  # fmt: skip
+        playbook = tmp_path / "play.yml"
+        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": steps}]))
+        (tmp_path / "nobody.yml").write_text("nobody:\n")
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "nobody.yml"), str(playbook)],
+            env={
+                **os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "HOME": str(tmp_path),
+                "VAST_URL": vast.url, "VAST_API_KEY": vast.api_key, **environment,
+            },
+            capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert vast.api_key not in done.stdout + done.stderr
+        results: Results = json.loads((tmp_path / "told").read_text())
+        return results
+
+    return run
+
+
+def changes(results: Results) -> list[bool]:
+    assert [result.get("msg") for result in results if result.get("failed")] == []
+    return [result["changed"] for result in results]
+
+
+def offer_ids(vast: VastServer) -> list[int]:
+    wanted = {"num_gpus": {"eq": 1}, "direct_port_count": {"gte": 1}, "disk_space": {"gte": 220}}
+    return [offer["id"] for offer in vast.offers(**wanted)[:3]]
+
+
+def test_an_instance_is_rented_once_and_only_in_earnest(vast: VastServer, play: Callable[..., Results]) -> None:
+    wish = RUN | {"offer_ids": offer_ids(vast)}
+    checked, real, again = results = play("vastai_instance", wish | {"check_mode": True}, wish, wish)
+    assert changes(results) == [True, True, False]
+    assert checked["instance"] is None
+    assert vast.rented_ids() == [real["instance"]["id"]] == [again["instance"]["id"]]
+    assert real["instance"]["label"] == "fluxlora/my-style/512+lokr"
+    assert real["attempts"]
+
+
+def test_the_instances_own_key_is_never_returned(vast: VastServer, play: Callable[..., Results]) -> None:
+    (real,) = play("vastai_instance", RUN | {"offer_ids": offer_ids(vast), "env": {"HF_TOKEN": "geheim"}})
+    assert "api_key" not in json.dumps(real["instance"])
+    assert "geheim" not in json.dumps(real["instance"])
+
+
+def test_a_wish_without_what_it_needs_is_refused(vast: VastServer, play: Callable[..., Results]) -> None:
+    refused = play(
+        "vastai_instance",
+        {"run": "my-style"},
+        {"image": "x"},
+        {"state": "absent"},
+        {"state": "stopped"},
+        {"state": "gone", "run": "my-style"},
+    )
+    assert [result["failed"] for result in refused] == [True] * 5
+    for result, missing in zip(refused, ("image", "run", "run, instance_id", "run", "state"), strict=True):
+        assert missing in result["msg"]
+    assert vast.rented_ids() == []
+
+
+def test_a_name_that_is_none_is_refused_with_a_code(vast: VastServer, play: Callable[..., Results]) -> None:
+    (refused,) = play("vastai_instance", RUN | {"run": "no/name", "offer_ids": offer_ids(vast)})
+    assert (refused["failed"], refused["code"]) == (True, "bad_run_name")
+    assert refused["hint"]
+    assert vast.rented_ids() == []
+
+
+def test_a_failure_after_the_rent_says_so_in_codes(vast: VastServer, play: Callable[..., Results]) -> None:
+    vast.fault("boot_fails")
+    (failed,) = play("vastai_instance", RUN | {"offer_ids": offer_ids(vast)})
+    (rented,) = vast.rented_ids()
+    assert (failed["failed"], failed["code"]) == (True, "instance_failed")
+    assert str(rented) in failed["msg"]
+    assert vast.instance(rented) is None
+
+
+def test_no_offer_is_a_failure_that_rents_nothing(vast: VastServer, play: Callable[..., Results]) -> None:
+    (failed,) = play("vastai_instance", RUN)
+    assert (failed["failed"], failed["code"]) == (True, "no_offer")
+    assert vast.rented_ids() == []
+
+
+def test_a_run_is_destroyed_once_and_only_in_earnest(vast: VastServer, play: Callable[..., Results]) -> None:
+    rented = vast.rent_running(label="fluxlora/my-style/512")["id"]
+    wish = {"state": "absent", "run": "my-style", "poll_seconds": 0.05}
+    checked, *_ = results = play("vastai_instance", wish | {"check_mode": True}, wish, wish)
+    assert changes(results) == [True, True, False]
+    assert checked["instance"]["id"] == rented
+    assert len([request for request in vast.requests() if request["method"] == "DELETE"]) == 1
+    assert vast.instance(rented) is None
+
+
+def test_a_run_is_stopped_once_and_started_again(vast: VastServer, play: Callable[..., Results]) -> None:
+    vast.rent_running(label="fluxlora/my-style/512+lokr")
+    stop = {"state": "stopped", "run": "my-style", "poll_seconds": 0.05}
+    results = play("vastai_instance", stop | {"check_mode": True}, stop, stop, RUN, RUN)
+    assert changes(results) == [True, True, False, True, False]
+    assert results[-1]["instance"]["status"] == "running"
+    assert len(vast.rented_ids()) == 1
+
+
+def test_stopping_what_is_not_there_fails_with_a_code(play: Callable[..., Results]) -> None:
+    (failed,) = play("vastai_instance", {"state": "stopped", "run": "my-style"})
+    assert (failed["failed"], failed["code"]) == (True, "no_such_instance")
+
+
+def test_a_public_key_is_registered_once_and_only_in_earnest(vast: VastServer, play: Callable[..., Results]) -> None:
+    wish, gone = {"public_key": KEY}, {"public_key": KEY, "state": "absent"}
+    results = play("vastai_ssh_key", wish | {"check_mode": True}, wish, wish, gone, gone)
+    assert changes(results) == [True, True, False, True, False]
+
+
+def test_what_is_no_public_key_is_refused_and_not_sent(vast: VastServer, play: Callable[..., Results]) -> None:
+    private = "-----BEGIN OPENSSH " + "PRIVATE KEY-----\nAAAA\n"
+    refused = play("vastai_ssh_key", {"public_key": "~/.ssh/id_ed25519.pub"}, {"public_key": private})
+    assert [result["code"] for result in refused] == ["not_a_public_key", "private_key"]
+    assert [request for request in vast.requests() if request["method"] == "POST"] == []
+
+
+def test_offers_come_cheapest_first_and_the_others_with_reasons(play: Callable[..., Results]) -> None:
+    found, none = play("vastai_offer_info", {"gpu_ram_gb": 40, "hours": 6}, {"gpu_ram_gb": 999})
+    totals = [offer["cost"]["total"] for offer in found["offers"]]
+    assert totals == sorted(totals) != []
+    assert {offer["gpu_ram_mb"] >= 40000 for offer in found["offers"]} == {True}
+    assert all(offer["reason"] for offer in found["refused"])
+    assert (found["changed"], none["offers"]) == (False, [])
+
+
+def test_a_wrong_type_is_refused(play: Callable[..., Results]) -> None:
+    (refused,) = play("vastai_offer_info", {"gpu_ram_gb": "plenty"})
+    assert refused["failed"]
+    assert "gpu_ram_gb" in refused["msg"]
+
+
+@pytest.mark.parametrize(
+    ("module", "wish"),
+    [("vastai_instance", {"state": "absent", "run": "my-style"}), ("vastai_ssh_key", {"public_key": KEY})],
+)
+def test_a_wrong_key_is_a_failure_with_a_code(play: Callable[..., Results], module: str, wish: dict[str, Any]) -> None:
+    (failed,) = play(module, wish | {"api_key": "wrong"})
+    assert (failed["failed"], failed["code"]) == (True, "bad_api_key")
+
+
+MODULES = ["vastai_instance", "vastai_ssh_key", "vastai_offer_info"]
+
+
+@pytest.fixture(scope="module")
+def documentation() -> dict[str, Any]:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-doc"), "--json", *MODULES],
+        env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_documented_as_it_is(documentation: dict[str, Any], module: str) -> None:
+    code = f"import json, {module}; print(json.dumps({module}.ARGUMENT_SPEC))"
+    spec = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT / "plugins" / "modules",
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    told = documentation[module]
+    assert interface(told["doc"]["options"]) == interface(json.loads(spec.stdout))
+    assert told["examples"]
+    assert {"code", "hint"} <= set(told["return"])
+
+
+def interface(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        name: (option["type"], option.get("default"), option.get("choices"), option.get("required", False))
+        for name, option in options.items()
+    }
