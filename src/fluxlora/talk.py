@@ -30,7 +30,9 @@ class Talk:
                 self._enter("")
             case "runner_on_ok" | "runner_item_on_ok" if data.get("task_action") == "ansible.builtin.debug":
                 self._show(data.get("res", {}))
-            case "runner_on_failed" | "runner_item_on_failed" | "runner_on_unreachable" if not data.get("ignore_errors"):
+            case "runner_on_failed" | "runner_item_on_failed" | "runner_on_unreachable" if not data.get(
+                "ignore_errors"
+            ):
                 self._complain(data)
             case "verbose" | "warning" | "system_warning" | "deprecated":
                 self._pass_on(event.get("stdout", ""))

@@ -54,7 +54,12 @@ class Bench:
             **({"run_name": run} if run else {}),
             **settings,
         }
-        return ["ansible-playbook", f"{verb}.yml", *flags, *(w for k, v in variables.items() for w in ("-e", f"{k}={v}"))]
+        return [
+            "ansible-playbook",
+            f"{verb}.yml",
+            *flags,
+            *(w for k, v in variables.items() for w in ("-e", f"{k}={v}")),
+        ]
 
     def play(
         self, verb: str, run: str | None = None, *flags: str, timeout: float = 480, **settings: Any
@@ -109,7 +114,10 @@ class Bench:
         quiet = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
         done = subprocess.run(
             ["ssh", "-i", str(self.ssh_key), *quiet, "-p", port, "root@127.0.0.1", command],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         return done.stdout
 

@@ -37,6 +37,8 @@ def test_a_mistake_is_named_before_anything_is_rented(paper, settings, sentence)
 
 
 def test_group_variables_load_in_plays_and_presets_win_over_the_guide(paper):
-    done = paper.play("plan", "my-style", "-v", run_presets="lokr", run_rehearsal="false", simpletuner_train_batch_size="2")
+    done = paper.play(
+        "plan", "my-style", "-v", run_presets="lokr", run_rehearsal="false", simpletuner_train_batch_size="2"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "lycoris" in done.stdout
