@@ -72,14 +72,26 @@ def resolve(presets: str | int | Sequence[Any], project_dir: Path) -> tuple[str,
 
 def variables(preset: str, project_dir: Path) -> dict[str, Any]:
     """What a preset sets, as its file has it. Raises InputError where the file is no mapping."""
-    return _mapping(project_dir / "group_vars" / f"{_PREFIX}{preset}.yml")
+    return variables_of(project_dir / "group_vars" / f"{_PREFIX}{preset}.yml")
+
+
+def variables_of(file: Path) -> dict[str, Any]:
+    """What a file of variables sets. Raises InputError where it is no mapping."""
+    try:
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file} cannot be read: {reason}", code="bad_yaml") from error
+    if not isinstance(loaded or {}, dict):
+        raise InputError(f"{file} must hold a mapping of variables, not a {type(loaded).__name__}.", code="bad_yaml")
+    return dict(loaded or {})
 
 
 def known_variables(project_dir: Path) -> frozenset[str]:
     """Every input of every role, from the roles' argument_specs, and the user's own."""
     names = set(USER_VARIABLES)
     for file in _specs(project_dir):
-        for entry in (_mapping(file).get("argument_specs") or {}).values():
+        for entry in (variables_of(file).get("argument_specs") or {}).values():
             names |= set(entry.get("options") or {})
     return frozenset(names)
 
@@ -106,14 +118,3 @@ def _refuse_conflicts(settings: Mapping[str, Mapping[str, Any]]) -> None:
                 hint="Choose one of them; a value of your own goes to the run's host variables or to -e.",
                 code="preset_conflict",
             )
-
-
-def _mapping(file: Path) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file} cannot be read: {reason}", code="bad_yaml") from error
-    if not isinstance(loaded or {}, dict):
-        raise InputError(f"{file} must hold a mapping of variables, not a {type(loaded).__name__}.", code="bad_yaml")
-    return dict(loaded or {})
