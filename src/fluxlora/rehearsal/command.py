@@ -55,7 +55,7 @@ def run(
 
 
 def _end(process: subprocess.Popen[str], stop: signal.Signals) -> None:
-    """Politely first: mmdebstrap unmounts what it mounted, apt-get lets dpkg finish."""
+    """Politely first: apt-get lets a running dpkg finish."""
     process.send_signal(stop)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=60)

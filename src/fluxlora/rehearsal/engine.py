@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import sys
 
 from fluxlora.errors import RehearsalError
@@ -144,10 +145,13 @@ def _debootstrap(engine: Engine, owner: Owner, say: Say) -> str:
     if not shutil.which("mmdebstrap"):
         install("mmdebstrap")
     archive = owner.folder / "base.tar"
+    # In namespaces of its own, so that whatever ends it ends its children and its mounts with it.
+    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     made = run(
-        ["mmdebstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, str(archive)],
+        [*alone, "mmdebstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, str(archive)],
         within_seconds=900,
         environment={"TMPDIR": str(owner.folder)},
+        stop=signal.SIGKILL,
     )
     if made.returncode:
         raise RehearsalError(f"mmdebstrap failed: {last_words(made.stderr)}")
