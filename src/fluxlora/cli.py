@@ -79,7 +79,7 @@ def rehearse(dataset: Path | None, presets: tuple[str, ...]) -> None:
     """Hold a whole run on this machine: real SimpleTuner, a tiny model, no account, no money."""
     from fluxlora.run import project_dir
 
-    _rehearse(_run(dataset or project_dir() / "examples" / "dataset", "rehearsal", presets))
+    _rehearse(_run(dataset or project_dir() / "examples" / "dataset", "rehearsed", presets))
 
 
 @cli.command()
