@@ -91,3 +91,12 @@ def test_make_targets_and_playbooks_that_a_page_names_exist(page: Path) -> None:
     assert [
         name for name in re.findall(r"ansible-playbook ([\w/]+\.yml)", text) if not (PROJECT / name).is_file()
     ] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_variables_that_a_page_names_exist(page: Path) -> None:
+    specs = list(PROJECT.glob("roles/*/meta/argument_specs.yml"))
+    known = {name for path in specs for name in re.findall(r"^ {6}(\w+):", path.read_text(), flags=re.MULTILINE)}
+    roles = "|".join(path.parents[1].name for path in specs)
+    named = re.findall(rf"\b(?:{roles})_[a-z_]+\b(?=[`=])", page.read_text(encoding="utf-8"))
+    assert sorted(set(named) - known) == []
