@@ -19,6 +19,7 @@ MISSING = "missing"
 # key -> (the guide's value, ours): each with its reason in group_vars/training.yml or in the preset.
 CONFIG_1024 = {
     "--num_train_epochs": (MISSING, 0),
+    "--model_flavour": (MISSING, "dev"),
     "--flux_schedule_auto_shift": ("true", MISSING),
     "--flow_schedule_auto_shift": (MISSING, True),
     "--flow_schedule_shift": (MISSING, 0.0),

@@ -93,8 +93,8 @@ def main() -> int:
     parser.add_argument("verb", choices=["watch", "check"])
     parser.add_argument("--state", type=Path, required=True, help="folder of lease.json and progress.json")
     args = parser.parse_args()
-    missing = {"CONTAINER_API_KEY", "CONTAINER_ID"} - identity().keys()
     if args.verb == "check":
+        missing = {"CONTAINER_API_KEY", "CONTAINER_ID"} - identity().keys()
         print("missing: " + ", ".join(sorted(missing)) if missing else "ready")
         return 1 if missing else 0
     watch(args.state)

@@ -10,6 +10,7 @@ Standard library only, python 3.9 or newer: this file is copied to the instance 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -34,7 +35,7 @@ ADAPTER = "pytorch_lora_weights.safetensors"
 # so neither a process group nor the family tree finds all of them once one in the middle has died.
 MARK = "FLUXLORA_SUPERVISED"
 GRACE_SECONDS = 10
-HEARTBEAT_SECONDS = 2.0
+HEARTBEAT_SECONDS = 0.5
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _BAR = re.compile(
@@ -135,7 +136,9 @@ class Progress:
                 self._in_traceback, self.traceback = True, []
             elif self._in_traceback and text and not text.startswith(" "):
                 self._in_traceback = False
-                self.traceback = [*self.traceback[-6:], text]
+                # The launcher's own exception says no more than that the trainer has ended.
+                launcher = text.startswith("subprocess.CalledProcessError")
+                self.traceback = [] if launcher else [*self.traceback[-4:], text]
             elif self._in_traceback:
                 self.traceback.append(text)
             elif _COMPLAINT.search(text) or _EXCEPTION.match(text):
@@ -167,7 +170,7 @@ class Progress:
     def _status(self, event: dict[str, Any]) -> None:
         data, progress = event.get("data") or {}, event.get("progress") or {}
         if data.get("status") == "failed":
-            self.failure = [*str(data.get("traceback") or "").splitlines()[-6:-1], str(data.get("error"))]
+            self.failure = str(data.get("traceback") or data.get("error")).splitlines()[-5:]
         elif data.get("status") == "running" and progress.get("current") is not None:
             metrics = progress.get("metrics") or {}
             self._heard = True
@@ -360,7 +363,8 @@ class Supervisor:
             if self.stopped:
                 end_all(self.state)
             self.progress.write()
-            time.sleep(HEARTBEAT_SECONDS if self.progress.facts["steps"] == 0 else 0.5)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(HEARTBEAT_SECONDS)
         # What survived its parent must not train beside the next attempt, nor hold the pipe open.
         end_all(self.state)
         reader.join(GRACE_SECONDS)

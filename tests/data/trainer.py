@@ -1,0 +1,78 @@
+"""Behaves as SimpleTuner 3.1.6 does towards its supervisor: webhooks, bar, checkpoints, final file, exit 0 on failure.
+
+usage: trainer.py BEHAVIOUR OUTPUT [STEPS]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+behaviour, output, steps = sys.argv[1], Path(sys.argv[2]), int((*sys.argv[3:], "6")[0])
+output.mkdir(parents=True, exist_ok=True)
+webhook = json.loads(Path(os.environ["SIMPLETUNER_WEBHOOK_CONFIG"]).read_text())[0]
+
+
+def post(**event: object) -> None:
+    request = urllib.request.Request(webhook["callback_url"], json.dumps(event).encode(), method="POST")
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+def save(folder: Path, *, cut: int = 0) -> None:
+    folder.mkdir(exist_ok=True)
+    header = json.dumps({"a.lora_A.weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    content = struct.pack("<Q", len(header)) + header + bytes(8)
+    (folder / "pytorch_lora_weights.safetensors").write_bytes(content[: len(content) - cut])
+
+
+def done() -> int:
+    return max((int(path.parent.name[11:]) for path in output.glob("checkpoint-*/training_state.json")), default=0)
+
+
+if behaviour == "session":
+    # As the official command line does: the trainer proper in a session of its own, and the exit status handed on.
+    child = subprocess.Popen([sys.executable, __file__, "slow", str(output), str(steps)], start_new_session=True)
+    (output / "pids").write_text(f"{os.getpid()} {child.pid}")
+    sys.exit(child.wait())
+
+print("[RANK 0] 2026-01-01 00:00:00,000 [INFO] token is " + os.environ.get("HF_TOKEN", "unset"), flush=True)
+post(type="lifecycle.stage", stage={"key": "init_vae_cache", "status": "running"})
+if behaviour == "fails":
+    print("[RANK 0] 2026-01-01 00:00:00,000 [ERROR] The dataset is empty", flush=True)
+    print('Traceback (most recent call last):\n  File "train.py", line 1, in <module>\n    train()\n    ^^^^^^^')
+    print("ValueError: no pictures", flush=True)
+    sys.exit(0)
+if behaviour == "killed-once" and done():
+    behaviour = "works"
+for step in range(done() + 1, steps + 1):
+    print(
+        f"\rEpoch 1/2, Steps:  50%|████▊ | {step}/{steps} [00:01<00:00,  1.82it/s, lr=0.0001, step_loss={step}.5]",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+    if behaviour != "no-webhooks":
+        metrics = {"loss": step + 0.25, "learning_rate": 1e-4, "epoch": 1}
+        post(
+            type="training.status",
+            data={"status": "running"},
+            progress={"current": step, "total": steps, "metrics": metrics},
+        )
+    if step % 2 == 0:
+        post(type="lifecycle.stage", stage={"key": "checkpoint_save", "status": "running"})
+        save(output / f"checkpoint-{step}")
+        (output / f"checkpoint-{step}/training_state.json").write_text(json.dumps({"global_step": step}))
+    if behaviour in ("killed", "killed-once") and step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if behaviour == "slow":
+        time.sleep(0.2)
+    if behaviour == "stops-early" and step == 4:
+        break
+save(output, cut=4 if behaviour == "cut-off" else 0)
