@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: vastai_instance
 short_description: Rent, stop or destroy the vast.ai instance of a run
 description:
-  - C(present) takes the instance whose label names the run, else rents the first of O(offer_ids) that is not gone.
+  - C(present) takes the instance whose label names the run, else rents the first of O(offers) that is not gone.
   - A reply that got lost is resolved by looking the label up, never by renting again.
   - Returns when the instance runs and has an address for ssh; a rented one that fails is destroyed.
   - C(absent) destroys, again where needed, until the account's list no longer has the instance.
@@ -40,10 +40,10 @@ options:
   instance_id:
     description: The instance to destroy, when not all of the run's.
     type: int
-  offer_ids:
-    description: Offers to rent, the best first; see M(vastai_offer_info).
+  offers:
+    description: Offers to rent, best first, as M(vastai_offer_info) returns them; C(id) and C(machine_id) matter.
     type: list
-    elements: int
+    elements: dict
     default: []
   image:
     description: Docker image; required to rent.
@@ -92,7 +92,7 @@ EXAMPLES = r"""
   vastai_instance:
     run: my-style
     presets: ["512", lokr]
-    offer_ids: "{{ found.offers | map(attribute='id') }}"
+    offers: "{{ found.offers }}"
     image: vastai/pytorch:2.8.0-cuda-12.8.1-py311
 
 - name: Give it back
@@ -161,7 +161,7 @@ ARGUMENT_SPEC = {
     "presets": {"type": "list", "elements": "str", "default": []},
     "label_prefix": {"type": "str", "default": "fluxlora"},
     "instance_id": {"type": "int"},
-    "offer_ids": {"type": "list", "elements": "int", "default": []},
+    "offers": {"type": "list", "elements": "dict", "default": []},
     "image": {"type": "str"},
     "disk_gb": {"type": "float", "default": 220},
     "env": {"type": "dict", "default": {}},
@@ -190,7 +190,7 @@ def ensure(params: dict[str, Any], *, dry_run: bool) -> Ensured:
     return ensure_instance(
         vast,
         rent,
-        [Offer(offer_id) for offer_id in params["offer_ids"]],
+        [Offer(int(offer["id"]), offer.get("machine_id")) for offer in params["offers"]],
         max_instances=params["max_instances"],
         waits=waits,
         public_ssh_key=params["public_key"] or "",

@@ -122,7 +122,7 @@ def _rent_and_wait(
 ) -> Ensured:
     attempts: list[str] = []
     for rents_left in reversed(range(rents)):
-        instance_id = _rent_one(vast, rent, offers, attempts, waits)
+        rented, instance_id = _rent_one(vast, rent, offers, attempts, waits)
         try:
             instance = _wait_until_reachable(vast, rent, instance_id, waits)
             if public_ssh_key:
@@ -132,10 +132,12 @@ def _rent_and_wait(
             # Nothing of the user's is on it yet.
             ensure_absent(vast, instance_id, waits=waits)
             attempts.append(f"{error} It was destroyed.")
+            # What keeps one instance from running mostly is the machine's fault.
+            offers = [offer for offer in offers if offer.machine_id != rented.machine_id]
             if not rents_left or not offers:
                 raise InstanceFailed(
                     " ".join(attempts),
-                    hint="Nothing is left that costs money. Run it again to try another offer.",
+                    hint=f"Nothing is left that costs money. Exclude machine {rented.machine_id} to try another.",
                     code=error.code,
                 ) from error
         except VastError as error:
@@ -148,8 +150,8 @@ def _rent_and_wait(
     raise AssertionError("max_instances must be at least 1")
 
 
-def _rent_one(vast: Vast, rent: Rent, offers: list[Offer], attempts: list[str], waits: Waits) -> int:
-    """Rents the first offer that is still there, taking the tried ones off the list."""
+def _rent_one(vast: Vast, rent: Rent, offers: list[Offer], attempts: list[str], waits: Waits) -> tuple[Offer, int]:
+    """Rents the first offer that is still there, taking the tried ones off the list; the offer and its instance."""
     while offers:
         offer = offers.pop(0)
         try:
@@ -167,7 +169,7 @@ def _rent_one(vast: Vast, rent: Rent, offers: list[Offer], attempts: list[str], 
             attempts.append(f"Offer {offer.id} was gone.")
             continue
         attempts.append(f"Rented offer {offer.id} as instance {instance_id}.")
-        return instance_id
+        return offer, instance_id
     raise OfferGone(
         f"No offer is left for {rent.label.run}. {' '.join(attempts)}".rstrip(),
         hint="Run it again for fresh offers, or ask for less.",

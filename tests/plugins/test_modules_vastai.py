@@ -68,13 +68,13 @@ def changes(results: Results) -> list[bool]:
     return [result["changed"] for result in results]
 
 
-def offer_ids(vast: VastServer) -> list[int]:
+def offers(vast: VastServer) -> list[dict[str, Any]]:
     wanted = {"num_gpus": {"eq": 1}, "direct_port_count": {"gte": 1}, "disk_space": {"gte": 220}}
-    return [offer["id"] for offer in vast.offers(**wanted)[:3]]
+    return vast.offers(**wanted)[:3]
 
 
 def test_an_instance_is_rented_once_and_only_in_earnest(vast: VastServer, play: Callable[..., Results]) -> None:
-    wish = RUN | {"offer_ids": offer_ids(vast)}
+    wish = RUN | {"offers": offers(vast)}
     checked, real, again = results = play("vastai_instance", wish | {"check_mode": True}, wish, wish)
     assert changes(results) == [True, True, False]
     assert checked["instance"] is None
@@ -84,7 +84,7 @@ def test_an_instance_is_rented_once_and_only_in_earnest(vast: VastServer, play: 
 
 
 def test_the_instances_own_key_is_never_returned(vast: VastServer, play: Callable[..., Results]) -> None:
-    (real,) = play("vastai_instance", RUN | {"offer_ids": offer_ids(vast), "env": {"HF_TOKEN": "geheim"}})
+    (real,) = play("vastai_instance", RUN | {"offers": offers(vast), "env": {"HF_TOKEN": "geheim"}})
     assert "api_key" not in json.dumps(real["instance"])
     assert "geheim" not in json.dumps(real["instance"])
 
@@ -105,7 +105,7 @@ def test_a_wish_without_what_it_needs_is_refused(vast: VastServer, play: Callabl
 
 
 def test_a_name_that_is_none_is_refused_with_a_code(vast: VastServer, play: Callable[..., Results]) -> None:
-    (refused,) = play("vastai_instance", RUN | {"run": "no/name", "offer_ids": offer_ids(vast)})
+    (refused,) = play("vastai_instance", RUN | {"run": "no/name", "offers": offers(vast)})
     assert (refused["failed"], refused["code"]) == (True, "bad_run_name")
     assert refused["hint"]
     assert vast.rented_ids() == []
@@ -113,7 +113,7 @@ def test_a_name_that_is_none_is_refused_with_a_code(vast: VastServer, play: Call
 
 def test_a_failure_after_the_rent_says_so_in_codes(vast: VastServer, play: Callable[..., Results]) -> None:
     vast.fault("boot_fails")
-    (failed,) = play("vastai_instance", RUN | {"offer_ids": offer_ids(vast)})
+    (failed,) = play("vastai_instance", RUN | {"offers": offers(vast)})
     (rented,) = vast.rented_ids()
     assert (failed["failed"], failed["code"]) == (True, "instance_failed")
     assert str(rented) in failed["msg"]

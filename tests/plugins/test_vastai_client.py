@@ -195,6 +195,15 @@ def test_another_offer_is_tried_after_a_failure_only_when_more_rents_are_allowed
     assert vast.instance(failed) is None
 
 
+def test_the_machine_that_failed_is_not_tried_again() -> None:
+    created, gone = (200, sample("create_ok")), (404, sample("gone_404"))
+    failed = page(sample("instance_oci_failure"))
+    offers = [Offer(1, machine_id=10), Offer(2, machine_id=10), Offer(3, machine_id=11)]
+    with replaying(EMPTY, created, failed, failed, gone, EMPTY, created, page(sample("instance_running"))) as replay:
+        ensure_instance(client(replay.url), rent(), offers, max_instances=3, waits=WAITS)
+    assert [path for method, path, _ in replay.requests if method == "PUT"] == ["/api/v0/asks/1/", "/api/v0/asks/3/"]
+
+
 def test_an_adopted_instance_that_fails_is_kept_and_its_price_said() -> None:
     row = sample("instance_exited_crash") | {"label": "fluxlora/my-style/512+lokr"}
     with replaying(page(row)) as replay, pytest.raises(VastError) as raised:
