@@ -38,6 +38,8 @@ class Backend:
             value = _number(entry, key, name)
             return value * 1_000_000 if kind == "area" else value * value
 
+        for key in ("maximum_image_size", "target_downsample_size"):
+            _number(entry, key, name)
         square = bool(entry.get("crop", False)) and entry.get("crop_aspect", "square") == "square"
         minimum = area("minimum_image_size")
         both_edges = square or kind == "pixel"
@@ -163,10 +165,7 @@ def _aligned(edge: float) -> int:
 
 
 def _number(entry: Mapping[str, Any], key: str, name: str) -> float:
-    try:
-        value = float(entry.get(key) or 0)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise InputError(f"Data backend {name}: {key} must be a number, not {entry.get(key)!r}.")
-    return value
+    value = entry.get(key) or 0
+    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise InputError(f"Data backend {name}: {key} must be a number, not {value!r}.")
+    return float(value)

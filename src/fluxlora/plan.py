@@ -99,8 +99,8 @@ class Plan:
 
 def make(variables: Mapping[str, Any], *, run: str, presets: Sequence[str], dataset: Dataset) -> Plan:
     """Work the plan out. What the user has to mend ends up in its `errors`, as one sentence each; nothing is raised."""
-    values = _Values(variables)
-    errors, warnings = _Messages(values.errors), _Messages([])
+    errors, warnings = _Messages(), _Messages()
+    values = _Values(variables, errors)
     batching = Batching(
         batch_size=values.whole("train_batch_size"),
         accumulation=values.whole("gradient_accumulation_steps", 1),
@@ -114,7 +114,7 @@ def make(variables: Mapping[str, Any], *, run: str, presets: Sequence[str], data
     every = values.whole("checkpointing_steps", 500)
 
     entries = values.datasets()
-    backends = _sorted(entries, dataset, batching, errors)
+    backends = _sorted(entries, values.whole("pixel_divisor", 1), dataset, batching, errors)
     steps_per_epoch = buckets.steps_per_epoch(backends, batching)
     steps = steps_asked or epochs_asked * steps_per_epoch
 
@@ -161,12 +161,15 @@ class _Messages(list[str]):
 class _Values:
     """The variables of SimpleTuner's options, cast; what cannot be cast is an error and counts as the default."""
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
+    def __init__(self, variables: Mapping[str, Any], errors: _Messages) -> None:
         extra = variables.get("simpletuner_extra_config") or {}
+        if not isinstance(extra, Mapping):
+            errors.add(f"simpletuner_extra_config must be a mapping of options, not {extra!r}.")
+            extra = {}
         # Written over everything else, its names with or without the dashes.
-        over = {f"simpletuner_{name.lstrip('-')}": value for name, value in extra.items() if value is not None}
+        over = {f"simpletuner_{str(name).lstrip('-')}": value for name, value in extra.items() if value is not None}
         self._variables = {**variables, **over}
-        self.errors: list[str] = []
+        self._errors = errors
 
     def whole(self, option: str, default: int | None = None, *, least: int = 1) -> int:
         return self._number(int, option, default, least)
@@ -185,14 +188,13 @@ class _Values:
         return self._variables.get(name)
 
     def datasets(self) -> list[Mapping[str, Any]]:
-        """The data backends of images, at the size they are trained."""
+        """The enabled data backends of images, as they are written."""
         entries = self._variables.get("simpletuner_datasets")
         if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-            self.errors.append("simpletuner_datasets must be a list of data backends; a resolution preset sets it.")
+            self._errors.add("simpletuner_datasets must be a list of data backends; a resolution preset sets it.")
             return []
-        divisor = self.whole("pixel_divisor", 1)
         images = [entry for entry in entries if entry.get("dataset_type", "image") == "image"]
-        return [divide_pixels(entry, divisor) for entry in images if not entry.get("disabled", False)]
+        return [entry for entry in images if not entry.get("disabled", False)]
 
     def _number(self, kind: type[_Number], option: str, default: _Number | None, least: _Number) -> _Number:
         """YAML reads 1e-4 as text, so text that is a number is one."""
@@ -200,9 +202,7 @@ class _Values:
         value = self._variables.get(name, default)
         fallback = least if default is None else default
         if value is None:
-            self.errors.append(
-                f"{name} is not set: group_vars/training.yml, which sets it, was not loaded for this run."
-            )
+            self._errors.add(f"{name} is not set: group_vars/training.yml, which sets it, was not loaded for this run.")
             return fallback
         try:
             number = math.nan if isinstance(value, bool) else float(value)
@@ -210,18 +210,19 @@ class _Values:
             number = math.nan
         if not math.isfinite(number) or number < least or (kind is int and number != int(number)):
             what = "a whole number" if kind is int else "a number"
-            self.errors.append(f"{name} must be {what} of at least {least}, not {value!r}.")
+            self._errors.add(f"{name} must be {what} of at least {least}, not {value!r}.")
             return fallback
         return kind(number)
 
 
 def _sorted(
-    entries: Iterable[Mapping[str, Any]], dataset: Dataset, batching: Batching, errors: _Messages
+    entries: Iterable[Mapping[str, Any]], divisor: int, dataset: Dataset, batching: Batching, errors: _Messages
 ) -> tuple[Sorted, ...]:
     found: list[Sorted] = []
     for entry in entries:
         try:
-            found.append(buckets.sort(dataset.pictures, Backend.of(entry), batching))
+            Backend.of(entry)
+            found.append(buckets.sort(dataset.pictures, Backend.of(divide_pixels(entry, divisor)), batching))
         except InputError as error:
             errors.add(str(error))
     return tuple(found)
@@ -336,7 +337,8 @@ def _check_adapter(values: _Values, errors: _Messages, warnings: _Messages) -> N
 
 def _adapter(values: _Values, batching: Batching) -> str:
     if values.text("lora_type", "standard") == "lycoris":
-        algorithm = (values.raw("simpletuner_lycoris") or {}).get("algo", "unknown")
+        settings = values.raw("simpletuner_lycoris")
+        algorithm = settings.get("algo", "unknown") if isinstance(settings, Mapping) else "not set"
         kind = f"lycoris ({algorithm})"
     else:
         kind = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -22,6 +23,10 @@ _SILENCE_SECONDS = 60
 # rsync: a file went away between listing and reading; the trainer prunes old checkpoints while it runs.
 _VANISHED = 24
 _NO_CONNECTION = 255
+# What dash, bash and busybox say.
+_NO_RSYNC = re.compile(r"rsync: (command )?not found")
+# `>f+++++++++ name` for a file that came, `cL+++++++++ name -> target` for a link, `*deleting   name`.
+_ITEM = re.compile(r"(?:[<>ch][fLDS]\S{9} |\*deleting +)(.+)")
 
 
 class TransferError(FluxloraError):
@@ -131,19 +136,27 @@ def _rsync(
 
 
 def _changed(itemized: str) -> list[str]:
-    """The files among rsync's itemized lines: `>f+++++++++ name`, `*deleting   name`; folders' times don't count."""
-    entries = (line.split(maxsplit=1) for line in itemized.splitlines() if line.strip())
-    return [name for code, name in entries if code[0] == "*" or (code[0] in "<>c" and len(code) > 1 and code[1] != "d")]
+    """The files that travelled or were deleted; folders whose times changed don't count."""
+    return [found[1] for line in itemized.splitlines() if (found := _ITEM.match(line))]
 
 
 def _failure(target: SshTarget, done: subprocess.CompletedProcess[str]) -> TransferError:
-    lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("rsync error:")]
-    reason = lines[-1].strip() if lines else f"rsync ended with {done.returncode}"
-    if done.returncode == _NO_CONNECTION or "connection unexpectedly closed" in done.stderr:
-        reason = lines[0].strip() if lines else reason
+    """rsync's first complaint is the cause; where the line itself failed, ssh's last word is."""
+    if _NO_RSYNC.search(done.stderr):
+        return TransferError(
+            f"rsync is not installed on {target.host}:{target.port}",
+            hint="The role base installs it: run `train.yml` again, it goes on where the run is.",
+            code="no_rsync",
+        )
+    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    ours = [line for line in said if line.startswith("rsync:")]
+    sshs = [line for line in said if not line.startswith("rsync")]
+    if done.returncode == _NO_CONNECTION or any("connection unexpectedly closed" in line for line in ours[:1]):
+        reason = next(reversed(sshs or ours), "the line was closed")
         return TransferError(
             f"No ssh connection to {target.user}@{target.host}:{target.port}: {reason}",
             hint="An instance that boots refuses for a minute or more; one that is gone shows in `fluxlora status`.",
             code="unreachable",
         )
+    reason = next(iter(ours or sshs), f"rsync ended with {done.returncode}")
     return TransferError(f"Copying to or from {target.host}:{target.port} failed: {reason}")

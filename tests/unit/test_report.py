@@ -1,0 +1,120 @@
+"""Manifests of folders as they lie at home after a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fluxlora import report
+
+NOW = 1_800_000_000.0
+INSTANCE = {"id": 7, "gpu": "RTX A6000", "price_per_hour": 0.5, "started_at": NOW - 7200}
+PROGRESS = {"phase": "finished", "step": 12, "steps": 12, "first_loss": 1.5, "loss": 0.25, "started_at": NOW - 600,
+            "updated_at": NOW - 60, "restarts": 1}  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "my-style"
+    for name in ("pytorch_lora_weights.safetensors", "checkpoint-4/w", "checkpoint-12/w", "wandb/run/log"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def built(home: Path, **changes: Any) -> dict[str, Any]:
+    facts = {"path": str(home / "pytorch_lora_weights.safetensors"), "sha256": "ab", "size_bytes": 9, "kind": "lora",
+             "rank": 16, "alpha": 16.0, "dtypes": ["BF16"], "tensors": 70, "learned": True}  # fmt: skip
+    given: dict[str, Any] = {
+        "run": "my-style", "presets": ["512"], "instance": INSTANCE, "progress": PROGRESS, "adapter_facts": facts,
+        "versions": {"torch": "2.9.1"}, "now": NOW,
+    } | changes  # fmt: skip
+    return report.build(home, **given)
+
+
+def test_a_finished_run_is_described_with_steps_losses_cost_and_times(home: Path) -> None:
+    made = built(home)
+    assert made["delivered"] is True
+    assert made["steps"] == {"done": 12, "asked": 12}
+    assert made["loss"] == {"first": 1.5, "last": 0.25}
+    assert made["cost_usd"] == {"time": 1.0}
+    assert made["times"] == {"trained_seconds": 540.0, "rented_seconds": 7200.0}
+    assert made["adapter"]["path"] == "pytorch_lora_weights.safetensors"
+    assert made["checkpoints"] == [4, 12]
+
+
+def test_every_file_is_listed_with_size_and_digest(home: Path) -> None:
+    files = {file["path"]: file for file in built(home)["files"]}
+    assert set(files) == {"pytorch_lora_weights.safetensors", "checkpoint-4/w", "checkpoint-12/w", "wandb/run/log"}
+    assert files["checkpoint-4/w"]["sha256"] == hashlib.sha256(b"checkpoint-4/w").hexdigest()
+    assert files["checkpoint-4/w"]["size_bytes"] == 14
+
+
+def test_a_second_manifest_of_the_same_folder_changes_nothing(home: Path) -> None:
+    assert report.write(home, built(home)) is True
+    before = (home / report.NAME).read_text()
+    assert report.write(home, built(home, now=NOW + 60)) is False
+    assert (home / report.NAME).read_text() == before
+
+
+def test_a_file_that_changed_is_read_again(home: Path) -> None:
+    report.write(home, built(home))
+    (home / "checkpoint-4/w").write_text("another text")
+    files = {file["path"]: file["sha256"] for file in built(home)["files"]}
+    assert files["checkpoint-4/w"] == hashlib.sha256(b"another text").hexdigest()
+
+
+def test_a_file_that_did_not_change_is_not_read_again(home: Path) -> None:
+    made = built(home)
+    report.write(home, made)
+    file = home / "checkpoint-4/w"
+    times = file.stat()
+    file.write_text("checkpoint-5/w")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert built(home)["files"] == made["files"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "adapter", "settled"),
+    [("finished", True, 7), ("training", False, None), ("finished", False, None), ("failed", False, 7)],
+)
+def test_the_instance_may_go_when_its_adapter_is_home_or_nothing_more_will_come(
+    home: Path, phase: str, adapter: bool, settled: int | None
+) -> None:
+    changes: dict[str, Any] = {} if adapter else {"adapter_facts": None}
+    assert built(home, progress=PROGRESS | {"phase": phase}, **changes)["vastai_id"] == settled
+
+
+def test_a_dry_run_writes_nothing(home: Path) -> None:
+    assert report.write(home, built(home), dry_run=True) is True
+    assert not (home / report.NAME).exists()
+
+
+def test_the_report_names_the_adapter_its_digest_and_the_cost(home: Path) -> None:
+    report.write(home, built(home))
+    text = (home / report.TEXT_NAME).read_text()
+    assert "lora of rank 16, 70 tensors" in text
+    assert "sha256     ab" in text
+    assert "$1.000" in text
+
+
+def test_an_unfinished_run_without_numbers_is_described_too(home: Path) -> None:
+    made = built(home, adapter_facts=None, instance={}, progress={})
+    assert made["delivered"] is False
+    assert any("the checkpoints are 4, 12" in line for line in report.lines(made))
+
+
+def test_a_spoilt_manifest_is_written_anew(home: Path) -> None:
+    (home / report.NAME).write_text("{broken")
+    assert report.write(home, built(home)) is True
+    assert json.loads((home / report.NAME).read_text())["run"] == "my-style"
+
+
+def test_nothing_at_home_is_said(tmp_path: Path) -> None:
+    with pytest.raises(report.ReportError, match="my-style"):
+        built(tmp_path / "nowhere")
