@@ -33,7 +33,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-path:
+interpreter:
   description: Where the interpreter is; null when there is none.
   returned: success
   type: str
@@ -80,9 +80,9 @@ def main() -> None:
     for path in existing(module.params["candidates"]):
         found, reason = examine(path, module.params["version"])
         if found:
-            module.exit_json(changed=False, path=found, rejected=rejected)
+            module.exit_json(changed=False, interpreter=found, rejected=rejected)
         rejected.append({"path": path, "reason": reason})
-    module.exit_json(changed=False, path=None, rejected=rejected)
+    module.exit_json(changed=False, interpreter=None, rejected=rejected)
 
 
 def existing(candidates: Sequence[str]) -> Iterator[str]:
