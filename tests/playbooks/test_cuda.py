@@ -35,7 +35,6 @@ def apply_role(folder: Path, *settings: str, **environment: str) -> subprocess.C
         ({"FAKE_CUDA": "12.4"}, ["570.124.06", "up to 12.4", "needs 12.8"]),
         ({"FAKE_CAPABILITY": "7.5"}, ["RTX 4090", "compute capability 8.0", "bf16"]),
         ({"FAKE_FAILURE": "No devices were found"}, ["no GPU that answers", "No devices were found"]),
-        ({"PATH": "/nowhere"}, ["no GPU that answers", "nvidia-smi is not on this host"]),
     ],
 )
 def test_a_host_that_cannot_train_is_refused_with_the_reason_and_the_way_out(
