@@ -122,6 +122,10 @@ instance:
     direct_port:
       description: Port that leads to its sshd.
       type: int
+instance_absent:
+  description: Whether vast.ai's list was seen without the instance, so that it costs nothing any more.
+  returned: success
+  type: bool
 attempts:
   description: What was tried, in sentences.
   returned: success
@@ -214,7 +218,8 @@ def main() -> None:
         instance_id = getattr(error, "instance_id", None)
         module.fail_json(msg=str(error), hint=error.hint, code=error.code, instance_id=instance_id)
     instance = ensured.instance and asdict(ensured.instance)
-    module.exit_json(changed=ensured.changed, instance=instance, attempts=ensured.attempts)
+    absent = module.params["state"] == "absent" and instance is None
+    module.exit_json(changed=ensured.changed, instance=instance, instance_absent=absent, attempts=ensured.attempts)
 
 
 if __name__ == "__main__":

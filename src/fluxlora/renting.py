@@ -56,7 +56,7 @@ def of_run(instances: Sequence[Instance], run: str, prefix: str = PREFIX) -> lis
 
 
 def how_to_end(run: str, instance: Instance) -> str:
-    return f"{instance.cost}; end it with `fluxlora destroy {run}` or `ansible-playbook destroy.yml -e run_name={run}`."
+    return f"{instance.cost}; `fluxlora destroy {run}` or `ansible-playbook destroy.yml -e run_name={run}` ends it."
 
 
 def ensure_instance(

@@ -132,6 +132,7 @@ def test_a_run_is_destroyed_once_and_only_in_earnest(vast: VastServer, play: Cal
     checked, *_ = results = play("vastai_instance", wish | {"check_mode": True}, wish, wish)
     assert changes(results) == [True, True, False]
     assert checked["instance"]["id"] == rented
+    assert [result["instance_absent"] for result in results] == [False, True, True]
     assert len([request for request in vast.requests() if request["method"] == "DELETE"]) == 1
     assert vast.instance(rented) is None
 
