@@ -141,7 +141,7 @@ def main() -> None:
         module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
     if errors := [*unknown, *made.errors]:
         module.fail_json(
-            msg="\n".join([f"The plan of {made.run} is refused, nothing has been spent:", *errors]),
+            msg="\n".join([f"The plan of {made.run} is refused, nothing has been spent:", *errors, *made.warnings]),
             hint="Mend these and plan again.",
             code="plan_refused",
             errors=errors,

@@ -98,6 +98,8 @@ def _refusal(error: Any, subject: str) -> HubError:
         return HubError(
             f"The Hugging Face Hub answered {status}.", hint="Try again in some minutes.", code="unreachable"
         )
+    if status == 404:
+        return HubError(f"There is no model {subject} on the Hub.", code="no_such_model")
     return HubError(f"The Hugging Face Hub answered {status} to the question about {subject}.")
 
 

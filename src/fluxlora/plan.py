@@ -281,9 +281,11 @@ def _check_backends(backends: Iterable[Sorted], batching: Batching, errors: _Mes
                 f"three, add images, or set repeats to {_repeats(bucket, batching)} on the backend."
             )
         if not each.batches and not each.unusable:
+            pruned = sum(len(bucket.files) for bucket in each.pruned)
             errors.add(
-                f"Data backend {name} is left without an image to train on, and SimpleTuner ends the run: see which "
-                "images are left out and why."
+                f"Data backend {name} is left without an image to train on, so SimpleTuner ends the run: of the images "
+                f"{len(each.too_small)} are too small for it, and {pruned} in buckets of fewer than "
+                f"simpletuner_train_batch_size, {batching.batch_size}."
             )
 
 

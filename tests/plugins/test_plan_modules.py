@@ -1,0 +1,158 @@
+"""The modules for presets, plan, adapter, transfer and manifest, through ansible-playbook."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from conftest import VastServer
+from fluxlora.presets import variables_of
+
+PROJECT = Path(__file__).parents[2]
+Results = list[dict[str, Any]]
+Play = Callable[..., Results]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Runs one module several times, whatever becomes of each; `check_mode` among the arguments is the task's."""
+
+    def run(module: str, *calls: dict[str, Any], **environment: str) -> Results:
+        tasks: list[dict[str, Any]] = [
+            {
+                "name": f"Call {number}",
+                module: {name: value for name, value in call.items() if name != "check_mode"},
+                "check_mode": call.get("check_mode", False),
+                "register": f"result_{number}",
+                "ignore_errors": True,
+            }
+            for number, call in enumerate(calls)
+        ]
+        told = ", ".join(f"result_{number}" for number in range(len(calls)))
+        content = {"content": "{{ [" + told + "] | to_json }}", "dest": str(tmp_path / "told"), "mode": "0600"}
+        tasks.append({"name": "Tell", "ansible.builtin.copy": content})
+        (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        (tmp_path / "nobody.yml").write_text("nobody:\n")
+        program = Path(sys.executable).parent / "ansible-playbook"
+        done = subprocess.run(
+            [program, "-vvv", "-i", tmp_path / "nobody.yml", tmp_path / "play.yml"],
+            env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), **environment},
+            cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        for secret in environment.values():
+            assert not secret.startswith("hf_") or secret not in done.stdout + done.stderr
+        results: Results = json.loads((tmp_path / "told").read_text())
+        return results
+
+    return run
+
+
+def codes(results: Results) -> list[str]:
+    return [result.get("code", "ok") for result in results]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(8):
+        Image.new("RGB", (1100, 1030), "teal").save(folder / f"{number}.jpg")
+        (folder / f"{number}.txt").write_text("a photo of sksbadz\n")
+    return folder
+
+
+def test_presets_are_resolved_or_refused(play: Play) -> None:
+    wishes = ("512,lokr", ["lokr"], 512, "51", "512,1024")
+    results = play("training_presets", *({"presets": wish} for wish in wishes))
+    assert codes(results) == ["ok", "ok", "ok", "unknown_preset", "preset_conflict"]
+    assert [result["presets"] for result in results[:3]] == [["512", "lokr"], ["1024", "lokr"], ["512"]]
+    assert not any(result["changed"] for result in results)
+
+
+def test_a_plan_is_made_or_refused_and_is_the_same_in_check_mode(play: Play, photos: Path) -> None:
+    groups = ("training", "preset_1024")
+    merged = {k: v for group in groups for k, v in variables_of(PROJECT / f"group_vars/{group}.yml").items()}
+    # What Ansible has templated before the module sees it.
+    merged = json.loads(json.dumps(merged).replace("{{", "").replace("}}", ""))
+    wish = {"run": "my-style", "presets": ["1024"], "variables": merged, "dataset_path": str(photos)}
+    results = play(
+        "training_plan",
+        wish,
+        wish | {"check_mode": True},
+        wish | {"variables": merged | {"simpletuner_train_batch_size": "99"}},
+        wish | {"names": ["plan_puhs_to", "ansible_host"]},
+        wish | {"dataset_path": "/nowhere"},
+    )
+    sound, checked, large, misspelt, _ = results
+    assert codes(results) == ["ok", "ok", "plan_refused", "plan_refused", "no_dataset"]
+    assert sound["plan"] == checked["plan"]
+    assert (sound["plan"]["steps"], sound["plan"]["steps_per_epoch"]) == (5000, 2)
+    (error,) = large["errors"]
+    assert "8 in buckets of fewer than simpletuner_train_batch_size, 99" in error
+    assert misspelt["errors"] == ["The variable plan_puhs_to is unknown: did you mean plan_push_to?"]
+
+
+def test_the_hub_is_asked_with_the_token_of_the_environment(play: Play, vast: VastServer) -> None:
+    wish = {"model": "black-forest-labs/FLUX.1-dev", "push_to": "my-style"}
+    others = {"model": "black-forest-labs/FLUX.1-Fill-dev"}
+    results = play("hub_access_info", wish, others, HF_TOKEN=vast.hub_token, HF_ENDPOINT=vast.hub_url)
+    assert codes(results) == ["ok", "gated"]
+    assert results[0]["push_to"] == "rehearsal/my-style"
+
+
+def test_an_adapter_is_described_or_refused(play: Play, tmp_path: Path) -> None:
+    sound, spoilt = tmp_path / "sound.safetensors", tmp_path / "spoilt.safetensors"
+    save_file({"x.lora_A.weight": np.ones((4, 8), np.float32)}, sound)
+    save_file({"x.lora_A.weight": np.full((4, 8), np.nan, np.float32)}, spoilt)
+    results = play(
+        "adapter_info",
+        {"path": str(sound)},
+        {"path": str(sound), "sha256": "0" * 64},
+        {"path": str(spoilt)},
+        {"path": str(tmp_path / "nowhere")},
+    )
+    assert codes(results) == ["ok", "sha256_differs", "not_finite", "no_adapter"]
+    assert (results[0]["adapter"]["kind"], results[0]["adapter"]["rank"]) == ("lora", 4)
+
+
+def test_a_folder_that_cannot_be_carried_is_said_to_be_unreachable(play: Play, tmp_path: Path) -> None:
+    wish = {
+        "direction": "pull",
+        "remote": "/x",
+        "local": str(tmp_path / "home"),
+        "ssh": {"host": "127.0.0.1", "port": 1},
+    }
+    results = play(
+        "folder_transfer",
+        wish,
+        wish | {"check_mode": True},
+        wish | {"direction": "push", "local": str(tmp_path / "nowhere")},
+    )
+    assert codes(results) == ["unreachable", "unreachable", "no_such_folder"]
+    assert all(result["failed"] for result in results)
+
+
+def test_a_manifest_is_written_once_and_only_in_earnest(play: Play, photos: Path, tmp_path: Path) -> None:
+    wish = {"path": str(photos), "run": "my-style", "presets": ["512"], "instance": {"id": 7, "price_per_hour": 0.5}}
+    results = play(
+        "run_manifest",
+        wish | {"path": str(tmp_path / "nowhere")},
+        wish | {"check_mode": True},
+        wish,
+        wish,
+    )
+    assert codes(results) == ["no_artifacts", "ok", "ok", "ok"]
+    assert [result["changed"] for result in results[1:]] == [True, True, False]
+    assert json.loads((photos / "manifest.json").read_text())["instance"]["id"] == 7
