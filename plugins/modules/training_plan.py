@@ -95,6 +95,14 @@ plan:
       description: The plan as a person reads it.
       type: list
       elements: str
+ansible_facts:
+  description: What later plays need of the plan.
+  type: dict
+  returned: success
+  contains:
+    training_plan:
+      description: The plan's C(requirements).
+      type: dict
 errors:
   description: What will not work, one sentence each.
   type: list
@@ -146,7 +154,8 @@ def main() -> None:
             code="plan_refused",
             errors=errors,
         )
-    module.exit_json(changed=False, plan=made.as_facts())
+    facts = made.as_facts()
+    module.exit_json(changed=False, plan=facts, ansible_facts={"training_plan": facts["requirements"]})
 
 
 if __name__ == "__main__":

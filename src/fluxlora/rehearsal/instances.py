@@ -96,7 +96,7 @@ class Fleet:
         self.account, self.market, self.ledger, self.hosts = account, market, ledger, hosts
         self.pace, self.faults = pace, faults
         self.instances: dict[int, Instance] = {}
-        self._ids = itertools.count(34_935_008, 7)
+        self._ids = itertools.count(int(time.time()), 7)  # never an id of an earlier rehearsal
         self._tasks: set[asyncio.Task[None]] = set()
 
     def rent(self, offer_id: int, wanted: dict[str, Any]) -> Instance:

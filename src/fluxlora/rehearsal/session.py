@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,9 @@ def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
         signal.signal(number, _interrupt)
     began = time.monotonic()
     talk = Talk(say=say)
+    # Apart from what real runs brought home; the last rehearsal of the same name makes room.
+    artifacts = project_dir() / "artifacts" / "rehearsals"
+    shutil.rmtree(artifacts / run["run_name"], ignore_errors=True)
     try:
         say("== Make the hosts' image")
         engine.ensure_image(say)
@@ -79,7 +83,12 @@ def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
         with tempfile.TemporaryDirectory(prefix="fluxlora-rehearsal-") as folder, standin() as there:
             outcome = play(
                 "train",
-                {**run, "run_rehearsal": "true", "provision_ssh_key_file": str(_ssh_key(Path(folder)))},
+                {
+                    **run,
+                    "run_rehearsal": "true",
+                    "artifacts_dir": str(artifacts),
+                    "provision_ssh_key_file": str(_ssh_key(Path(folder))),
+                },
                 environment=there.environment() | {"FLUXLORA_STATE_DIR": folder},
                 on_event=talk.on_event,
             )
@@ -89,32 +98,30 @@ def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
     if outcome.detached:
         say("Interrupted. The rehearsal's host, its servers and its temporary folder are gone.")
         return Outcome(code=130, detached=False)
-    for line in _summary(run["run_name"], outcome, ledger, talk.stages, time.monotonic() - began):
+    manifest = None if outcome.code else json.loads((artifacts / run["run_name"] / "manifest.json").read_text())
+    for line in _summary(manifest, ledger, talk.stages):
         say(line)
+    if manifest:
+        say(f"  adapter    {artifacts / run['run_name'] / manifest['adapter']['path']}")
+    say(f"  time       {time.monotonic() - began:.0f} s in all")
     return outcome
 
 
 def _summary(
-    name: str, outcome: Outcome, ledger: Mapping[str, Any], stages: Mapping[str, float], seconds: float
+    manifest: Mapping[str, Any] | None, ledger: Mapping[str, Any], stages: Mapping[str, float]
 ) -> Iterator[str]:
-    manifest_file = project_dir() / "artifacts" / name / "manifest.json"
     yield ""
-    if outcome.code:
-        yield f"The rehearsal of {name} failed; the reason stands above."
+    if manifest is None:
+        yield "The rehearsal failed; the reason stands above."
     else:
-        manifest = json.loads(manifest_file.read_text())
-        training, adapter = manifest["training"], manifest["adapter"]
-        yield f"The rehearsal of {name} is done."
-        yield f"  steps      {training['step']} of {training['steps']}"
-        yield f"  loss       {training['first_loss']:.4f} first, {training['loss']:.4f} last"
-        yield f"  adapter    {manifest_file.parent / adapter['path']}"
+        steps, loss, adapter = manifest["steps"], manifest["loss"], manifest["adapter"]
+        yield f"The rehearsal of {manifest['run']} is done."
+        yield f"  steps      {steps['done']} of {steps['asked']}"
+        yield f"  loss       {loss['first']:.4f} first, {loss['last']:.4f} last"
         yield f"  sha256     {adapter['sha256']}"
     yield f"  cost       ${ledger['total_usd']:.4f} by the stand-in's ledger; nothing was paid"
     yield f"  instances  {ledger['instances_left']} left"
-    yield f"  time       {seconds:.0f} s in all"
-    for stage, spent in stages.items():
-        if spent >= 1:
-            yield f"    {spent:5.0f} s  {stage}"
+    yield from (f"  {spent:6.0f} s   {stage}" for stage, spent in stages.items() if spent >= 1)
 
 
 def _ssh_key(folder: Path) -> Path:
