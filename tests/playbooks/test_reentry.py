@@ -1,0 +1,62 @@
+"""Whatever dies, the next call goes on from there, and nothing is rented twice."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from conftest import kill, wait_for
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same_run(bench, tmp_path):
+    log = tmp_path / "log"
+    reached = {
+        "renting": lambda: bench.instances(),
+        "configuring": lambda: "TASK [simpletuner : " in log.read_text(),
+        "training": lambda: "training, step" in log.read_text(),
+        "fetching": lambda: "TASK [artifacts : Bring the folders home]" in log.read_text(),
+    }
+    trainers = []
+    for phase, is_reached in reached.items():
+        process = bench.start("train", "killed", log)
+        wait_for(lambda is_reached=is_reached, process=process: is_reached() or process.poll() is not None, 300, log)
+        assert process.poll() is None, f"ended before {phase}:\n{log.read_text()[-4000:]}"
+        kill(process)
+        trainers += [bench.ssh(bench.instances()[0], "cat /root/.fluxlora/progress.json")]
+
+    done = bench.play("train", "killed")
+
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert bench.rents() == 1
+    assert bench.instances() == []
+    manifest = json.loads((bench.artifacts("killed") / "manifest.json").read_text())
+    assert manifest["steps"] == {"done": 12, "asked": 12}
+    attached = [json.loads(text)["pid"] for text in trainers if text]
+    assert len(attached) == 2, "a training was seen in the last two phases"
+    assert attached[0] == attached[1], "the second call attached to the training that went on"
+
+
+@pytest.mark.parametrize("moment", ["TASK [python : ", ": caching"], ids=["configuring", "training"])
+def test_a_host_that_vanishes_is_noticed_within_seconds_and_its_cost_is_said(bench, tmp_path, moment):
+    log = tmp_path / "log"
+    process = bench.start("train", "vanishing", log)
+    wait_for(lambda: moment in log.read_text() or process.poll() is not None, 240, log)
+    (instance,) = bench.instances()
+
+    bench.post(f"/rehearsal/instances/{instance['id']}/vanish")
+    began = time.monotonic()
+    code = process.wait(90)
+
+    text = log.read_text()
+    assert code != 0, text[-3000:]
+    assert time.monotonic() - began < 45, text[-3000:]
+    assert "vanishing no longer answers" in text or "UNREACHABLE" in text
+    assert f"Instance {instance['id']} of vanishing may still cost $" in text
+    assert "destroy.yml -e run_name=vanishing" in text
+
+    given_back = bench.play("destroy", "vanishing", provision_destroy_unsaved="true")
+    assert given_back.returncode == 0, given_back.stdout[-3000:]
+    assert bench.instances() == []
