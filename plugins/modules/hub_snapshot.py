@@ -65,7 +65,7 @@ files:
   elements: str
   returned: success
 code:
-  description: Why it failed; one of no_client, gated, no_such_repository, download_failed.
+  description: Why it failed; one of no_client, bad_token, gated, no_such_repository, download_failed.
   type: str
   returned: failure
 hint:
@@ -101,8 +101,10 @@ def main() -> None:
         hint = "See whether HF_TOKEN is set and valid, and whether the name is right."
         module.fail_json(msg="The Hub shows no " + repo + ". " + hint, code="no_such_repository", hint=hint)
     except Exception as error:  # The client lets through what requests, the disk and its own checks raise.
-        hint = "What has arrived is kept; run it again."
-        module.fail_json(msg=repo + " was not downloaded: " + str(error), code="download_failed", hint=hint)
+        refused = getattr(getattr(error, "response", None), "status_code", None) == 401
+        hint = "Set HF_TOKEN to a valid token." if refused else "What has arrived is kept; run it again."
+        code = "bad_token" if refused else "download_failed"
+        module.fail_json(msg=repo + " was not downloaded: " + str(error) + " " + hint, code=code, hint=hint)
 
 
 def ensure(wanted: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:

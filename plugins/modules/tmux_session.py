@@ -101,7 +101,9 @@ def main() -> None:
     line = " ".join(shlex.quote(word) for word in module.params["command"])
     where = ["-c", module.params["chdir"]] if module.params["chdir"] else []
     # -u: the trainer's bars are UTF-8, whatever locale an ssh session has.
-    code, _, error = module.run_command([tmux, "-u", "new-session", "-d", "-s", name, *where, line])
+    code, _, error = module.run_command(
+        [tmux, "-u", "new-session", "-d", "-s", name, *where, line], expand_user_and_vars=False
+    )
     if code != 0:
         module.fail_json(msg="tmux could not start the session " + name + ": " + error.strip(), code="tmux_failed")
     time.sleep(SETTLE_SECONDS)

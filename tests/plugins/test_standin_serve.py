@@ -120,7 +120,7 @@ def test_money_can_run_faster_than_the_clock() -> None:
     with serving("--speed", "50", "--clock-rate", "3600") as there:
         there.rent_running()
         hours = there.ledger()["instances"][0]["storage_hours"]
-    assert 0.05 < hours < 30
+    assert 0.01 < hours < 30  # in real time it would be a ten-thousandth
 
 
 def test_bytes_through_the_hub_are_charged_to_the_running_instance(vast: VastServer) -> None:
