@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -58,7 +59,7 @@ class Bench:
             "ansible-playbook",
             f"{verb}.yml",
             *flags,
-            *(w for k, v in variables.items() for w in ("-e", f"{k}={v}")),
+            *(word for item in variables.items() for word in _setting(*item)),
         ]
 
     def play(
@@ -120,6 +121,10 @@ class Bench:
             check=False,
         )
         return done.stdout
+
+
+def _setting(name: str, value: Any) -> tuple[str, str]:
+    return ("-e", json.dumps({name: value}) if isinstance(value, dict) else f"{name}={value}")
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+
 from conftest import kill, wait_for
 
 pytestmark = pytest.mark.timeout(900)

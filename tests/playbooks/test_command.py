@@ -1,0 +1,184 @@
+"""The command for people who don't know Ansible: each verb is a playbook, and Ctrl-C never costs more than it must."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import DATASET, PROJECT, Bench, wait_for
+from fluxlora.cli import cli
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def settings(bench: Bench) -> list[str]:
+    given = {
+        "run_rehearsal": "true",
+        "provision_ssh_key_file": str(bench.ssh_key),
+        "artifacts_dir": str(bench.folder / "artifacts"),
+    }
+    return [word for item in given.items() for word in ("--set", "=".join(item))]
+
+
+def command(bench: Bench, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["fluxlora", *words], cwd=PROJECT, env=bench.environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def start(environment: dict[str, str], log: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["fluxlora", *words],
+        cwd=PROJECT,
+        env=environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=log.open("w"),
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def processes(*words: str) -> list[str]:
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if all(word in line for word in words):
+            found.append(line)
+    return found
+
+
+def test_every_verb_is_a_playbook_and_every_playbook_a_verb():
+    verbs = set(cli.commands) - {"rehearse", "rehearsal"}
+    assert verbs == {file.stem for file in PROJECT.glob("*.yml") if not file.name.startswith(".")}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["status"], "nothing costs money"),
+        (["status", "nobody"], "nobody has no instance"),
+        (["destroy", "nobody"], "nobody has no instance: nothing costs money"),
+    ],
+)
+def test_where_nothing_is_rented_it_is_said(paper, words, sentence):
+    done = command(paper, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sentence in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["fetch", "stop"])
+def test_a_run_that_does_not_exist_is_a_mistake(paper, verb):
+    done = command(paper, verb, "nobody")
+    assert done.returncode != 0
+    assert "nobody has no instance" in done.stdout
+
+
+def test_without_a_key_one_sentence_says_what_to_do(paper, tmp_path):
+    environment = {k: v for k, v in paper.environment.items() if k != "VAST_API_KEY"} | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["fluxlora", "status"], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode != 0
+    assert "VAST_API_KEY" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_no_token_lies_on_disk_or_in_a_command_line_while_a_playbook_runs_and_nothing_is_left(paper):
+    folders = {Path("/dev/shm"), Path(tempfile.gettempdir())}
+    before = {found for folder in folders for found in folder.glob("fluxlora-*")}
+    tokens = (paper.there.api_key, paper.there.hub_token)
+    leaks: set[str] = set()
+    over = threading.Event()
+
+    def sample() -> None:
+        while not over.is_set():
+            files = [f for folder in folders for new in set(folder.glob("fluxlora-*")) - before for f in new.rglob("*")]
+            for file in [*files, *Path("/proc").glob("[0-9]*/cmdline")]:
+                try:
+                    text = file.read_text(errors="replace") if file.is_file() else ""
+                except OSError:
+                    continue
+                leaks.update(str(file) for token in tokens if token in text)
+
+    watcher = threading.Thread(target=sample)
+    watcher.start()
+    done = command(paper, "plan", str(DATASET), "--name", "secretive")
+    over.set()
+    watcher.join()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not leaks
+    assert {found for folder in folders for found in folder.glob("fluxlora-*")} <= before
+
+
+def test_ctrl_c_while_following_leaves_the_training_and_says_how_to_come_back_and_how_to_end_it(bench, tmp_path):
+    log = tmp_path / "log"
+    words = ["train", str(DATASET), "--name", "left", *settings(bench), "-e", "simpletuner_max_train_steps=400"]
+    process = start(bench.environment, log, *words)
+    bench.started.append(process)
+    wait_for(lambda: "training, step" in log.read_text() or process.poll() is not None, 300, log)
+
+    os.kill(process.pid, signal.SIGINT)
+
+    assert process.wait(30) == 0, log.read_text()
+    assert "fluxlora status left" in log.read_text()
+    assert "fluxlora destroy left" in log.read_text()
+    assert not processes("ansible-playbook", "run_name")
+    (instance,) = bench.instances()
+    look = "cat /root/.fluxlora/progress.json"
+    then = bench.ssh(instance, look)
+    wait_for(lambda: bench.ssh(instance, look) != then, 30)
+
+    shown = command(bench, "status", "left")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "an hour" in shown.stdout
+    assert "of 400" in shown.stdout
+
+    # The instance is only what holds it up from here on; nothing complete has come home.
+    stopped = command(bench, "stop", "left")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert [i["id"] for i in bench.instances()] == [instance["id"]]
+    assert "fluxlora" not in bench.ssh(instance, "pgrep -af train.py")
+
+    refused = command(bench, "destroy", "left")
+    assert refused.returncode != 0
+    assert "not at home" in refused.stdout
+    assert command(bench, "destroy", "left", "--unsaved").returncode == 0
+    assert bench.instances() == []
+    assert bench.rents() == 1
+
+
+@pytest.mark.parametrize(
+    "moment", ["== Make the hosts' image", "== Prepare the instances"], ids=["start", "configuring"]
+)
+def test_ctrl_c_in_a_rehearsal_leaves_no_host_no_server_and_no_folder(moment, tmp_path):
+    environment = {
+        **os.environ,
+        "TMPDIR": str(tmp_path),
+        "PATH": f"{PROJECT}/.venv/bin{os.pathsep}{os.environ['PATH']}",
+    }
+    log = tmp_path / "log"
+    process = start(environment, log, "rehearse")
+    wait_for(lambda: moment in log.read_text() or process.poll() is not None, 120, log)
+    time.sleep(1)
+
+    os.kill(process.pid, signal.SIGINT)
+
+    assert process.wait(60) == 130, log.read_text()
+    assert not processes(str(tmp_path))
+    left = [
+        f.name for f in tmp_path.iterdir() if f.name.startswith("fluxlora") and not f.name.startswith("fluxlora-hosts")
+    ]
+    assert not left
+    assert not any(folder.iterdir() for folder in tmp_path.glob("fluxlora-hosts-*"))

@@ -1,0 +1,75 @@
+"""SimpleTuner 3.1.6 exits 0 when it fails; a failed training is a failed run all the same, and a killed one goes on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from conftest import wait_for
+
+pytestmark = pytest.mark.timeout(900)
+
+RUN = "failing"
+FOLDER = "/root/crash"
+# A fault from outside in the real trainer, as a driver that dies would make it: the third clipping of gradients raises.
+# The rehearsal's own shim is loaded all the same.
+CRASH = """
+import runpy, sys
+runpy.run_path('/root/.fluxlora/cpu_shim/sitecustomize.py')
+from importlib.abc import MetaPathFinder
+class AfterTorch(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == 'accelerate.accelerator' and hasattr(sys.modules.get('torch'), 'nn'):
+            import torch
+            steps, clip = iter((1, 2)), torch.nn.utils.clip_grad_value_
+            def clip_or_crash(*args, **kwargs):
+                if next(steps, None) is None:
+                    raise RuntimeError('the driver of the test went away')
+                return clip(*args, **kwargs)
+            torch.nn.utils.clip_grad_value_ = clip_or_crash
+sys.meta_path.insert(0, AfterTorch())
+"""
+
+MISTAKES = {
+    "missing model": (
+        {"simpletuner_extra_config": {"pretrained_model_name_or_path": "rehearsal/no-such-model"}},
+        "rehearsal/no-such-model",
+    ),
+    "missing dataset": (
+        {"simpletuner_extra_config": {"data_backend_config": "/root/no-such-backends.json"}},
+        "no-such-backends.json",
+    ),
+    "crash in the loop": ({"training_environment": {"PYTHONPATH": FOLDER}}, "the driver of the test went away"),
+}
+
+
+def test_a_failed_training_ends_the_run_with_the_trainers_own_reason_and_what_still_costs_money(bench):
+    for mistake, (settings, reason) in MISTAKES.items():
+        done = bench.play("train", RUN, **settings)
+
+        said = f"{mistake}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}"
+        assert done.returncode != 0, said
+        assert reason in done.stdout, said
+        (instance,) = bench.instances()
+        assert f"Instance {instance['id']} of {RUN} may still cost $" in done.stdout, said
+        assert f"destroy.yml -e run_name={RUN}" in done.stdout, said
+        assert bench.rents() == 1, "nothing was delivered, so the instance is kept, and none is rented beside it"
+        written = f"mkdir -p {FOLDER} && cat > {FOLDER}/sitecustomize.py <<'END'\n{CRASH}\nEND\necho ok"
+        assert bench.ssh(instance, written).strip() == "ok"
+
+
+def test_a_trainer_that_is_killed_goes_on_from_its_last_checkpoint(bench, tmp_path):
+    log = tmp_path / "log"
+    process = bench.start("train", RUN, log)
+    wait_for(lambda: "checkpoint 4 is home" in log.read_text() or process.poll() is not None, 240, log)
+    (instance,) = bench.instances()
+    bench.ssh(instance, "pkill -9 -f simpletuner/train.py")
+
+    assert process.wait(240) == 0, log.read_text()[-4000:]
+    manifest = json.loads((bench.artifacts(RUN) / "manifest.json").read_text())
+    assert manifest["steps"] == {"done": 12, "asked": 12}
+    assert manifest["restarts"] == 1
+    assert "checkpoint-4" in (bench.artifacts(RUN) / "training.log").read_text()
+    assert bench.instances() == []
+    assert bench.rents() == 1
