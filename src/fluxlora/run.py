@@ -83,6 +83,8 @@ def play(
             cmdline=" ".join([*(["--check"] if check else []), *extra]) or None,
             event_handler=event_handler,
             status_handler=status_handler,
+            # Else ansible-runner takes the signals itself, and kills in a way that leaves workers behind.
+            cancel_callback=lambda: False,
             suppress_output_file=True,
             quiet=True,
         )
