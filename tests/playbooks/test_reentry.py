@@ -32,6 +32,9 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     done = bench.play("train", "killed")
 
     assert done.returncode == 0, done.stdout[-4000:]
+    configuring = done.stdout.partition("PLAY [Prepare the instances for training]")[2].partition("\nPLAY [")[0]
+    assert "TASK [weights : " in configuring
+    assert "changed: [" not in configuring, "what is configured is left as it is"
     assert bench.rents() == 1
     assert bench.instances() == []
     manifest = json.loads((bench.artifacts("killed") / "manifest.json").read_text())
