@@ -19,9 +19,9 @@ OWNER = int(os.environ.get("FLUXLORA_MOLECULE_OWNER", "0"))
 
 
 def up(folder: Path, names: list[str]) -> None:
+    down(folder)
     key = folder / "id_ed25519"
-    if not key.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
     hosts = Containers(owner_pid=OWNER)
     (folder / "owner").write_text(hosts.owner.label)
     inventory = {}

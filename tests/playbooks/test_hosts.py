@@ -227,6 +227,15 @@ def test_close_removes_every_host_even_a_frozen_one_and_starts_no_other(engine, 
         containers.start(3, environment={}, authorized_keys=[key.public], onstart="")
 
 
+def test_a_host_that_cannot_be_started_leaves_nothing(hosts, engine):
+    instance, before = next(ids), ids_of(engine, hosts.owner.label)
+    with pytest.raises(RehearsalError) as refused:
+        hosts.start(instance, environment={"not a name": "1"}, authorized_keys=[], onstart="")
+    assert refused.value.code == "bad_environment"
+    assert ids_of(engine, hosts.owner.label) == before
+    assert not (hosts.owner.folder / str(instance)).exists()
+
+
 ORPHAN = """
 import time
 from fluxlora.rehearsal.containers import Containers

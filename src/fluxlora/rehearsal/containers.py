@@ -61,6 +61,25 @@ class Containers:
         engine = self._ready()
         folder = self._folder(instance_id)
         folder.mkdir(mode=0o700)
+        try:
+            self._hand_in(folder, instance_id, environment, authorized_keys, onstart)
+            port = self._choose_port(instance_id)
+            engine(*self._run_line(instance_id, folder))
+            if self._closed:
+                raise RehearsalError("The rehearsal ended while a host was starting.", code="rehearsal_over")
+        except BaseException:
+            self._discard(engine, instance_id)
+            raise
+        return port
+
+    def _hand_in(
+        self,
+        folder: Path,
+        instance_id: int,
+        environment: Mapping[str, str],
+        authorized_keys: Sequence[str],
+        onstart: str,
+    ) -> None:
         identity = {"CONTAINER_ID": str(instance_id), "VAST_CONTAINERLABEL": f"C.{instance_id}"}
         _write(folder / "pid1.env", _shell_assignments({**identity, **environment}))
         _write(folder / "environment", _pam_assignments(self._settings.environment()))
@@ -68,11 +87,6 @@ class Containers:
         _write(folder / "onstart.sh", onstart)
         if self._settings.ca_bundle:
             shutil.copyfile(self._settings.ca_bundle, folder / "ca-certificates.crt")
-        port = self._choose_port(instance_id)
-        engine(*self._run_line(instance_id, folder))
-        if self._closed:  # since this began, and so nobody else will remove it
-            remove_containers(engine, [self._name(instance_id)])
-        return port
 
     def authorize(self, instance_id: int, keys: Sequence[str]) -> None:
         """Make these the only keys the rehearsal lets in; those the host itself put in ~/.ssh stay."""
@@ -95,7 +109,10 @@ class Containers:
     def remove(self, instance_id: int) -> None:
         """End it, disk and all."""
         self._thaw_dead(instance_id)
-        remove_containers(self._ready(), [self._name(instance_id)])
+        self._discard(self._ready(), instance_id)
+
+    def _discard(self, engine: Engine, instance_id: int) -> None:
+        remove_containers(engine, [self._name(instance_id)])
         shutil.rmtree(self._folder(instance_id), ignore_errors=True)
         with self._ports_lock:
             self._ports.pop(instance_id, None)
@@ -154,8 +171,8 @@ class Containers:
     def _thaw_dead(self, instance_id: int) -> None:
         """A frozen host cannot be stopped, and must not speak again before it is: killed first, then thawed."""
         engine = self._ready()
-        state = engine("inspect", "--format", "{{.State.Status}}", self._name(instance_id))
-        if state == "paused":
+        state = engine.attempt("inspect", "--format", "{{.State.Status}}", self._name(instance_id)).stdout
+        if state.strip() == "paused":
             engine.attempt("kill", self._name(instance_id))
             engine.attempt("unpause", self._name(instance_id))
 

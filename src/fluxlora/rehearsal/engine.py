@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import sys
+import time
+from typing import IO
 
 from fluxlora.errors import RehearsalError
 from fluxlora.rehearsal.command import IMAGE_FOLDER, Engine, Say, install, last_words, run, to_stderr
@@ -73,10 +75,24 @@ def host_image(engine: Engine, owner: Owner, say: Say) -> str:
     if _exists(engine, name):
         return name
     with (owner.folder.parent / "image.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # somebody else may be making it
+        _wait_for(lock)
         if not _exists(engine, name):
             _make(engine, owner, name, say)
     return name
+
+
+def _wait_for(lock: IO[str], within_seconds: float = 1200) -> None:
+    """Until no other rehearsal is making the image."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise RehearsalError("Another rehearsal has been making the hosts' image for too long.") from error
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _digest(*texts: str) -> str:
