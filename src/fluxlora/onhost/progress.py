@@ -173,7 +173,9 @@ class Progress:
             self.failure = str(data.get("traceback") or data.get("error")).splitlines()[-5:]
         elif data.get("status") == "running" and progress.get("current") is not None:
             metrics = progress.get("metrics") or {}
-            self._heard = True
+            if not self._heard:
+                # The bar may have been quicker with the first loss, which it rounds.
+                self._heard, self.facts["first_loss"] = True, None
             self._phase("training")
             self._step(int(progress["current"]), int(progress.get("total") or 0), int(metrics.get("epoch") or 0))
             self._number("loss", metrics.get("loss"))
