@@ -124,7 +124,7 @@ class Bench:
 
 
 def _setting(name: str, value: Any) -> tuple[str, str]:
-    return ("-e", json.dumps({name: value}) if isinstance(value, dict) else f"{name}={value}")
+    return ("-e", json.dumps({name: value}) if isinstance(value, dict | list) else f"{name}={value}")
 
 
 def kill(process: subprocess.Popen[str]) -> None:
