@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -94,8 +93,8 @@ def test_without_a_key_one_sentence_says_what_to_do(paper, tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_no_token_lies_on_disk_or_in_a_command_line_while_a_playbook_runs_and_nothing_is_left(paper):
-    folders = {Path("/dev/shm"), Path(tempfile.gettempdir())}
+def test_no_token_lies_on_disk_or_in_a_command_line_while_a_playbook_runs_and_nothing_is_left(paper, tmp_path):
+    folders = {Path("/dev/shm"), tmp_path}
     before = {found for folder in folders for found in folder.glob("fluxlora-*")}
     tokens = (paper.there.api_key, paper.there.hub_token)
     leaks: set[str] = set()
@@ -113,7 +112,14 @@ def test_no_token_lies_on_disk_or_in_a_command_line_while_a_playbook_runs_and_no
 
     watcher = threading.Thread(target=sample)
     watcher.start()
-    done = command(paper, "plan", str(DATASET), "--name", "secretive")
+    done = subprocess.run(
+        ["fluxlora", "plan", str(DATASET), "--name", "secretive"],
+        cwd=PROJECT,
+        env=paper.environment | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     over.set()
     watcher.join()
 
@@ -122,7 +128,9 @@ def test_no_token_lies_on_disk_or_in_a_command_line_while_a_playbook_runs_and_no
     assert {found for folder in folders for found in folder.glob("fluxlora-*")} <= before
 
 
-def test_ctrl_c_while_following_leaves_the_training_and_says_how_to_come_back_and_how_to_end_it(bench, tmp_path):
+def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishes_is_noticed_and_costed(
+    bench, tmp_path
+):
     log = tmp_path / "log"
     words = ["train", str(DATASET), "--name", "left", *settings(bench), "-e", "simpletuner_max_train_steps=400"]
     process = start(bench.environment, log, *words)
@@ -154,6 +162,20 @@ def test_ctrl_c_while_following_leaves_the_training_and_says_how_to_come_back_an
     refused = command(bench, "destroy", "left")
     assert refused.returncode != 0
     assert "not at home" in refused.stdout
+
+    again = tmp_path / "again"
+    process = start(bench.environment, again, *words)
+    bench.started.append(process)
+    wait_for(lambda: "left: caching" in again.read_text() or process.poll() is not None, 240, again)
+    bench.post(f"/rehearsal/instances/{instance['id']}/vanish")
+    began = time.monotonic()
+    assert process.wait(90) != 0, again.read_text()
+    assert time.monotonic() - began < 45, "a host that vanishes is noticed within seconds"
+    assert "left no longer answers" in again.read_text()
+    assert f"Instance {instance['id']} of left may still cost $" in again.read_text()
+
+    silent = command(bench, "status", "left")
+    assert "an hour" in silent.stdout, "an instance that does not answer costs money all the same"
     assert command(bench, "destroy", "left", "--unsaved").returncode == 0
     assert bench.instances() == []
     assert bench.rents() == 1

@@ -42,11 +42,10 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     assert trainers[0] == trainers[1], "the second call attached to the training that went on"
 
 
-@pytest.mark.parametrize("moment", ["TASK [python : ", ": caching"], ids=["configuring", "training"])
-def test_a_host_that_vanishes_is_noticed_within_seconds_and_its_cost_is_said(bench, tmp_path, moment):
+def test_a_host_that_vanishes_while_it_is_configured_is_noticed_within_seconds_and_its_cost_is_said(bench, tmp_path):
     log = tmp_path / "log"
     process = bench.start("train", "vanishing", log)
-    wait_for(lambda: moment in log.read_text() or process.poll() is not None, 240, log)
+    wait_for(lambda: "TASK [python : " in log.read_text() or process.poll() is not None, 240, log)
     (instance,) = bench.instances()
 
     bench.post(f"/rehearsal/instances/{instance['id']}/vanish")
@@ -56,7 +55,7 @@ def test_a_host_that_vanishes_is_noticed_within_seconds_and_its_cost_is_said(ben
     text = log.read_text()
     assert code != 0, text[-3000:]
     assert time.monotonic() - began < 45, text[-3000:]
-    assert "vanishing no longer answers" in text or "UNREACHABLE" in text
+    assert "UNREACHABLE" in text
     assert f"Instance {instance['id']} of vanishing may still cost $" in text
     assert "destroy.yml -e run_name=vanishing" in text
 

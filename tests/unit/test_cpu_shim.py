@@ -36,7 +36,12 @@ TORCHAUDIO_EXTENSION = "from .utils import _load_lib\navailable = _load_lib('_to
 def run(tmp_path):
     """Runs a program where the named kind of torch is installed; its output, or the last line of its failure."""
 
-    def run(program: str, *, gpu: bool = False, version: str | None = None, shim: bool = True) -> str:
+    def run(
+        program: str, *, gpu: bool = False, version: str | None = None, shim: bool = True, vision: str = "0.28.0"
+    ) -> str:
+        metadata = tmp_path / f"torchvision-{vision}.dist-info"
+        metadata.mkdir(exist_ok=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torchvision\nVersion: {vision}\n")
         extension = tmp_path / "torchaudio/_extension"
         extension.mkdir(parents=True, exist_ok=True)
         (tmp_path / "torch.py").write_text(TORCH.format(gpu=gpu, version=version))
@@ -72,6 +77,10 @@ def test_torchvision_for_cuda_imports_beside_torch_for_the_cpu(run):
     program = "import torchvision, torch; print(torch.declared)"
     assert "nms does not exist" in run(program, shim=False)
     assert run(program) == "['torchvision::nms', 'torchvision::qnms']"
+
+
+def test_torchvision_for_the_cpu_declares_its_operators_itself(run):
+    assert run("import torch, torchvision", vision="0.28.0+cpu").endswith("nms does not exist"), "ours were declared"
 
 
 def test_torchaudio_for_cuda_imports_beside_torch_for_the_cpu(run):

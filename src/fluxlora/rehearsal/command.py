@@ -90,7 +90,7 @@ class Engine:
     def answers(self) -> bool:
         """False too for a client whose engine is not running."""
         try:
-            return self.attempt("info", within_seconds=20).returncode == 0
+            return self.attempt("info", within_seconds=60).returncode == 0
         except RehearsalError:
             return False
 

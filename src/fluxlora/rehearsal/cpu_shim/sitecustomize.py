@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
@@ -22,10 +23,13 @@ def unpin(torch: ModuleType) -> None:
 
 
 def declare_operators(_torchvision: ModuleType) -> None:
-    """Declare the two operators torchvision describes at import: its binary, made for CUDA, cannot bring them."""
+    """Declare the two operators torchvision describes at import: its binary, made for CUDA, cannot bring them.
+
+    A build for the CPU, whose version ends in +cpu, brings its own.
+    """
     import torch  # type: ignore[import-not-found]
 
-    if torch.version.cuda is None:
+    if torch.version.cuda is None and not version("torchvision").endswith("+cpu"):
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
