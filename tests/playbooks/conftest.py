@@ -63,7 +63,7 @@ class Bench:
         ]
 
     def play(
-        self, verb: str, run: str | None = None, *flags: str, timeout: float = 480, **settings: Any
+        self, verb: str, run: str | None = None, *flags: str, timeout: float = 900, **settings: Any
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(verb, run, settings, flags),

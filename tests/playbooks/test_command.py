@@ -14,7 +14,7 @@ import pytest
 from conftest import DATASET, PROJECT, Bench, wait_for
 from fluxlora.cli import cli
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 
 def settings(bench: Bench) -> list[str]:

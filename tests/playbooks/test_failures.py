@@ -8,7 +8,7 @@ import pytest
 
 from conftest import wait_for
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 RUN = "failing"
 FOLDER = "/root/crash"

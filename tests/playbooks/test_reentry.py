@@ -9,7 +9,7 @@ import pytest
 
 from conftest import kill, wait_for
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 
 def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same_run(bench, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -69,7 +68,8 @@ def standin(hosts: str = "containers", *, timeout_seconds: float = 60) -> Iterat
 
 def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
     """Hold a whole run for free and tell what it did; nothing but the artifacts is left."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell without job control starts what it puts into the background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     began = time.monotonic()
     talk = Talk(say=say)
@@ -139,4 +139,4 @@ def _get(there: Standin, path: str) -> Any:
 
 
 def _interrupt(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    raise KeyboardInterrupt
