@@ -27,7 +27,7 @@ class VastServer:
     def call(self, method: str, path: str, body: Any = None, key: str | None = None, **query: Any) -> requests.Response:
         """One plain HTTP request with the account's key, or another."""
         headers = {"Authorization": f"Bearer {self.api_key if key is None else key}"}
-        return requests.request(method, self.url + path, json=body, params=query, headers=headers, timeout=20)
+        return requests.request(method, self.url + path, json=body, params=query, headers=headers, timeout=60)
 
     def fault(self, name: str, times: int = 1) -> None:
         """Arm a named fault."""
