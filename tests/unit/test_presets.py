@@ -113,6 +113,14 @@ def test_the_projects_own_presets_stand_beside_lokr_and_not_beside_each_other() 
         presets.resolve("512,1024", PROJECT)
 
 
+def test_no_two_data_backends_of_any_preset_share_a_name_a_suffix_or_a_cache() -> None:
+    settings = [presets.variables(name, PROJECT) for name in presets.available(PROJECT)]
+    entries = [entry for each in settings for entry in each.get(presets.DATASETS, [])]
+    assert len(entries) >= 7
+    for key in ("id", "cache_file_suffix", "cache_dir_vae"):
+        assert len({entry[key] for entry in entries}) == len(entries), key
+
+
 def test_every_role_variable_in_the_projects_group_variables_is_known() -> None:
     files = [file for file in (PROJECT / "group_vars").glob("*.yml") if file.stem != "all"]
     names = {name for file in files for name in presets.variables_of(file)}
