@@ -33,11 +33,17 @@ def cli() -> None:
     """Train a FLUX.1 LoRA on a GPU rented from vast.ai, for the least money, and leave nothing running."""
 
 
+_presets = click.option(
+    "-p", "--preset", "--presets", "presets", multiple=True, help="A preset, 512 or lokr for example; repeatable."
+)
+_settable = click.option("-e", "--set", "settings", multiple=True, metavar="VARIABLE=VALUE", help="Set a variable.")
+
+
 def _planned(command: Command) -> Command:
     """The options that describe a run."""
     for option in (
-        click.option("-e", "--set", "settings", multiple=True, metavar="VARIABLE=VALUE", help="Set a variable."),
-        click.option("-p", "--preset", "presets", multiple=True, help="A preset, 512 or lokr for example; repeatable."),
+        _settable,
+        _presets,
         click.option("-n", "--name", help="The run's name; the dataset folder's when not given."),
         click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path)),
     ):
@@ -74,12 +80,23 @@ def train(dataset: Path, name: str | None, presets: tuple[str, ...], settings: t
 
 @cli.command()
 @click.argument("dataset", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-p", "--preset", "presets", multiple=True, help="A preset, 512 or lokr for example; repeatable.")
+@_presets
 def rehearse(dataset: Path | None, presets: tuple[str, ...]) -> None:
     """Hold a whole run on this machine: real SimpleTuner, a tiny model, no account, no money."""
     from fluxlora.run import project_dir
 
     _rehearse(_run(dataset or project_dir() / "examples" / "dataset", "rehearsed", presets))
+
+
+@cli.command()
+@click.option("-n", "--name", default="my-style", show_default=True, help="The run's name, which the files hold too.")
+@_presets
+@_settable
+@click.option("-o", "--output", "folder", type=Path, required=True, help="Folder; the files go to its config/.")
+def render(name: str, presets: tuple[str, ...], settings: tuple[str, ...], folder: Path) -> None:
+    """Write SimpleTuner's files as they would land on the instance. Needs no key, no dataset and no network."""
+    run = {"run_name": name, "render_dir": str(folder.resolve())} | _chosen(presets)
+    _finish(_play("render", run | _settings(settings), offline=True))
 
 
 @cli.command()
@@ -135,7 +152,11 @@ def _rehearse(run: Mapping[str, str]) -> None:
 
 def _run(dataset: Path, name: str | None, presets: tuple[str, ...]) -> dict[str, str]:
     run = {"run_name": name or dataset.resolve().name, "dataset_path": str(dataset.resolve())}
-    return run | ({"run_presets": ",".join(presets)} if presets else {})
+    return run | _chosen(presets)
+
+
+def _chosen(presets: tuple[str, ...]) -> dict[str, str]:
+    return {"run_presets": ",".join(presets)} if presets else {}
 
 
 def _named(run: str | None) -> dict[str, str]:
@@ -149,8 +170,8 @@ def _settings(settings: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _play(verb: str, variables: Mapping[str, str]) -> Outcome:
-    return play(verb, variables, on_event=Talk(say=click.echo).on_event)
+def _play(verb: str, variables: Mapping[str, str], *, offline: bool = False) -> Outcome:
+    return play(verb, variables, offline=offline, on_event=Talk(say=click.echo).on_event)
 
 
 def _finish(outcome: Outcome) -> None:

@@ -41,11 +41,14 @@ def play(
     variables: Mapping[str, str],
     *,
     check: bool = False,
+    offline: bool = False,
     environment: Mapping[str, str] | None = None,
     extra: Sequence[str] = (),
     on_event: Callable[[Event], None],
 ) -> Outcome:
     """Run `<verb>.yml`; Ctrl-C ends ansible-playbook, never what it started on an instance.
+
+    `offline` leaves out the inventory of vast.ai, which wants a key and an answer.
 
     Secrets travel in the environment only. ansible-runner writes the environment to its `command` artifact before it
     starts the child, so that file goes as soon as the child is about to run, and the whole folder at the end.
@@ -57,6 +60,8 @@ def play(
     # ansible-playbook of this very environment, not the one first in the user's PATH.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["ANSIBLE_CONFIG"] = str(project / "ansible.cfg")
+    if offline:
+        os.environ["ANSIBLE_INVENTORY"] = str(project / "inventory" / "runs.yml")
     # ansible-runner names its own folder of callbacks, beside this one, and so hides what ansible.cfg says.
     os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(project / "plugins" / "callback")
     pid: list[int] = []

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from testinfra.host import Host
 
 FOLDER = "/root/SimpleTuner"
+CONFIGURATION = ["config.json", "multidatabackend.json", "lycoris_config.json"]
 PYTHON = f"{FOLDER}/.venv/bin/python"
 POETRY = "/root/.local/share/pypoetry/venv/bin/poetry"
 
@@ -51,6 +55,14 @@ def test_the_environment_stays_below_3_gb(host: Host) -> None:
     assert int(kilobytes) * 1024 < 3e9
 
 
-@pytest.mark.parametrize("name", ["config.json", "multidatabackend.json"])
+@pytest.mark.parametrize("name", CONFIGURATION)
 def test_the_configuration_is_where_simpletuner_looks(host: Host, name: str) -> None:
     assert json.loads(host.file(f"{FOLDER}/config/{name}").content_string)
+
+
+def test_what_is_rendered_on_this_computer_is_what_lies_there_byte_by_byte(host: Host, tmp_path: Path) -> None:
+    run = ["--name", "simpletuner", "--presets", "512,lokr", "-e", "run_rehearsal=true"]
+    project = os.environ["MOLECULE_PROJECT_DIRECTORY"]
+    subprocess.run(["fluxlora", "render", *run, "-o", tmp_path], cwd=project, check=True, timeout=120)
+    rendered = {name: (tmp_path / "config" / name).read_bytes() for name in CONFIGURATION}
+    assert rendered == {name: host.file(f"{FOLDER}/config/{name}").content for name in CONFIGURATION}
