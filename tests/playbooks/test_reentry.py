@@ -62,3 +62,16 @@ def test_a_host_that_vanishes_while_it_is_configured_is_noticed_within_seconds_a
     given_back = bench.play("destroy", "vanishing", provision_destroy_unsaved="true")
     assert given_back.returncode == 0, given_back.stdout[-3000:]
     assert bench.instances() == []
+
+
+def test_with_its_controller_gone_an_instance_ends_itself_when_its_lease_ends(bench, tmp_path):
+    log = tmp_path / "log"
+    process = bench.start("train", "leased", log, guard_lease_hours=0.005)
+    wait_for(lambda: "TASK [python : " in log.read_text() or process.poll() is not None, 240, log)
+    kill(process)
+    (instance,) = bench.instances()
+
+    wait_for(lambda: not bench.instances(), 60)
+
+    asked = [r["path"] for r in bench.get("/rehearsal/requests") if r["method"] == "DELETE"]
+    assert asked[-1].rstrip("/").endswith(f"instances/{instance['id']}")

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Ends its own instance when nobody else does: at the end of the lease, or when all is delivered and nobody comes.
 
+What the Hub lacks by then is sent there first: the adapter, or the newest checkpoint of a training that is cut short.
 The instance's own key, which vast.ai gives to the first process in it, can destroy this instance and no other.
 Standard library only, python 3.8 or newer: this file is copied to the instance and runs there alone.
 """
@@ -10,7 +11,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shlex
+import subprocess
 import sys
 import time
 import urllib.error
@@ -19,10 +22,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-VAST = "https://console.vast.ai"
 HUB = "https://huggingface.co"
 LOOK_SECONDS = 15
 TIMEOUT_SECONDS = 30
+ADAPTER = "pytorch_lora_weights.safetensors"
+# For the python that has the trainer's own huggingface_hub: repository, folder, patterns.
+UPLOAD = """
+import sys
+from huggingface_hub import HfApi
+name, folder, *patterns = sys.argv[1:]
+repo = HfApi().create_repo(name, private=True, exist_ok=True).repo_id
+HfApi().upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns)
+"""
 
 
 def reason_to_end(now: float, lease: Mapping[str, Any], progress: Mapping[str, Any], delivered: bool) -> str | None:
@@ -35,6 +46,38 @@ def reason_to_end(now: float, lease: Mapping[str, Any], progress: Mapping[str, A
     return None
 
 
+def wants_delivery(now: float, lease: Mapping[str, Any], progress: Mapping[str, Any]) -> bool:
+    """Whether it is time to send to the Hub what it lacks, because nobody else will."""
+    abandoned = now - progress.get("updated_at", now) >= lease["grace_minutes"] * 60
+    return now >= lease["ends_at"] or (progress.get("phase") == "finished" and abandoned)
+
+
+def deliver(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str]) -> str:
+    """Send the finished adapter to the Hub, or else the newest whole checkpoint. Says what came of it."""
+    newest = max(progress.get("checkpoints") or [0])
+    if progress.get("phase") == "finished":
+        what, patterns = "the adapter", [ADAPTER, "*.json"]
+    elif newest:
+        what, patterns = f"checkpoint-{newest}", [f"checkpoint-{newest}/*"]
+    else:
+        return "there is nothing to deliver"
+    if not lease["repo"] or not tokens.get("HF_TOKEN"):
+        return f"{what} could not be delivered: the run does not push to the Hub"
+    command = [lease["hub_python"], "-c", UPLOAD, lease["repo"], lease["output_dir"], *patterns]
+    try:
+        subprocess.run(
+            command,
+            env={**os.environ, **tokens},
+            check=True,
+            timeout=lease["delivery_minutes"] * 60,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{what} could not be delivered: {type(error).__name__}"
+    return f"{what} was delivered to the Hub"
+
+
 def delivered(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str]) -> bool:
     """Whether the Hub holds the very adapter that lies here, by its sha256."""
     try:
@@ -45,16 +88,16 @@ def delivered(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Map
         if "/" not in repo:
             with _open("GET", f"{hub}/api/whoami-v2", bearer) as answer:
                 repo = f"{json.load(answer)['name']}/{repo}"
-        url = f"{hub}/{repo}/resolve/main/pytorch_lora_weights.safetensors"
+        url = f"{hub}/{repo}/resolve/main/{ADAPTER}"
         with _open("HEAD", url, bearer) as answer:
             return digest in (answer.headers.get("X-Linked-ETag") or answer.headers.get("ETag") or "")
     except (OSError, ValueError, KeyError):
         return False
 
 
-def destroy(own: Mapping[str, str]) -> None:
+def destroy(vast: str, own: Mapping[str, str]) -> None:
     """Ask vast.ai to destroy this instance. Raises OSError or ValueError when it did not agree."""
-    url = f"{(own.get('VAST_URL') or VAST).rstrip('/')}/api/v0/instances/{own['CONTAINER_ID']}/"
+    url = f"{vast.rstrip('/')}/api/v0/instances/{own['CONTAINER_ID']}/"
     with _open("DELETE", url, {"Authorization": f"Bearer {own['CONTAINER_API_KEY']}"}) as answer:
         if not json.load(answer).get("success"):
             raise ValueError("vast.ai did not agree")
@@ -67,24 +110,46 @@ def identity(environ: Path = Path("/proc/1/environ")) -> dict[str, str]:
 
 
 def watch(state: Path) -> None:
-    """Look until there is a reason, then ask until the instance is gone, and this program with it."""
+    """Look until there is a reason, deliver, then ask until the instance is gone, and this program with it."""
     said, hub_has_it = "", False
+    tried: set[bool] = set()  # a Hub that was down when the adapter was finished may be back at the lease's end
     while True:
         lease, progress = _read(state / "lease.json"), _read(state / "progress.json")
+        now, tokens = time.time(), _variables(state / "train.env")
         finished = progress.get("phase") == "finished"
         # What is on the Hub stays there: once is enough.
-        hub_has_it = finished and (hub_has_it or delivered(lease, progress, _variables(state / "train.env")))
-        reason = reason_to_end(time.time(), lease, progress, hub_has_it) if "ends_at" in lease else None
-        if reason:
-            try:
-                destroy(identity())
-                outcome = "vast.ai agreed to destroy this instance"
-            except (OSError, ValueError, KeyError) as error:
-                outcome = f"vast.ai did not destroy this instance, trying again: {error!r}"
-            if outcome != said:
-                print(f"{time.strftime('%F %T')} {reason}: {outcome}", flush=True)
-                said = outcome
+        hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
+        if "ends_at" in lease:
+            at_the_end = now >= lease["ends_at"]
+            if not hub_has_it and at_the_end not in tried and wants_delivery(now, lease, progress):
+                tried.add(at_the_end)
+                _end_training(lease)
+                said = _say(deliver(lease, progress, tokens), said)
+                hub_has_it = finished and delivered(lease, progress, tokens)
+            if reason := reason_to_end(now, lease, progress, hub_has_it):
+                said = _say(f"{reason}: {_destroyed(lease)}", said)
         time.sleep(LOOK_SECONDS)
+
+
+def _end_training(lease: Mapping[str, Any]) -> None:
+    """So that no checkpoint is replaced while it is sent; its supervisor ends the trainer within seconds."""
+    command = ["tmux", "kill-session", "-t", f"={lease['training_session']}"]
+    subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
+
+
+def _destroyed(lease: Mapping[str, Any]) -> str:
+    try:
+        destroy(lease["vast_url"], identity())
+    except (OSError, ValueError, KeyError) as error:
+        return f"vast.ai did not destroy this instance, trying again: {error!r}"
+    return "vast.ai agreed to destroy this instance"
+
+
+def _say(text: str, said: str) -> str:
+    """Each thing once."""
+    if text != said:
+        print(f"{time.strftime('%F %T')} {text}", flush=True)
+    return text
 
 
 def main() -> int:
