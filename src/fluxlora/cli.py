@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from fluxlora.talk import Talk
 Command = Callable[..., Any]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; an error of ours is one sentence and what to do, never a traceback."""
     try:
-        cli(standalone_mode=True)
+        cli(arguments, standalone_mode=True)
     except FluxloraError as error:
         click.echo(f"fluxlora: {error}", err=True)
         if error.hint:
@@ -137,11 +137,14 @@ def rehearsal() -> None:
 @click.option("--port", default=0, show_default="any free one", help="The stand-in vast.ai's port on 127.0.0.1.")
 @click.option("--hosts", type=click.Choice(["none", "containers"]), default="none", show_default=True)
 @click.option("--until-eof", is_flag=True, help="End when standard input ends, that is, with the caller.")
-def serve(port: int, hosts: str, until_eof: bool) -> None:
-    """Serve until interrupted; prints one line of JSON with url and api_key."""
+@click.option("--speed", default=1.0, show_default=True, help="How fast instances pass through their states.")
+@click.option("--clock-rate", default=1.0, show_default=True, help="How much faster money runs than the wall clock.")
+@click.option("--seed", default=1, show_default=True, help="Which market.")
+def serve(**options: Any) -> None:
+    """Serve until interrupted; prints one line of JSON with url, api_key, hub_url and hub_token."""
     from fluxlora.rehearsal.serve import serve as serve_
 
-    serve_(port=port, hosts=hosts, until_eof=until_eof)
+    serve_(**options)
 
 
 def _rehearse(run: Mapping[str, str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxlora.errors import InputError
+from fluxlora.process import private_folder
 
 Event = Mapping[str, Any]
 
@@ -66,7 +66,9 @@ def play(
     os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(project / "plugins" / "callback")
     pid: list[int] = []
 
-    with _private_folder() as folder, _interrupts_to(pid) as interrupted:
+    # In memory where the system has it.
+    memory = Path("/dev/shm")
+    with private_folder(memory if memory.is_dir() else None) as folder, _interrupts_to(pid) as interrupted:
 
         def event_handler(event: dict[str, Any]) -> bool:
             if not pid and event.get("pid"):
@@ -94,14 +96,6 @@ def play(
             quiet=True,
         )
     return Outcome(code=runner.rc if runner.rc is not None else 1, detached=interrupted.is_set())
-
-
-@contextmanager
-def _private_folder() -> Iterator[Path]:
-    """In memory where the system has it, 0700, and gone afterwards."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="fluxlora-", dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
 
 
 @contextmanager

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import shutil
-import socket
-import subprocess
 import tempfile
 from pathlib import Path
 
 from fluxlora.errors import RehearsalError
+from fluxlora.process import is_dead, mark
 from fluxlora.rehearsal.command import Engine, last_words
 
 LABEL = "fluxlora.rehearsal.owner"
-_OWNER = re.compile(r"(?P<machine>.+)\.(?P<pid>\d+)\.(?P<began>\w*)\.(?P<token>[0-9a-f]+)")
 
 
 class Owner:
@@ -25,15 +21,13 @@ class Owner:
     """
 
     def __init__(self, pid: int | None = None) -> None:
-        self._token = secrets.token_hex(4)
-        owner_pid = os.getpid() if pid is None else pid
-        self.label = f"{_machine()}.{owner_pid}.{_began(owner_pid)}.{self._token}"
+        self.label = mark(pid)
         self.folder = _folders() / self.label
         self.folder.mkdir(mode=0o700)
 
     def name(self, what: str) -> str:
         """A container's name."""
-        return f"fluxlora-{self._token}-{what}"
+        return f"fluxlora-{self.label.rpartition('.')[2]}-{what}"
 
     def label_option(self) -> str:
         """The argument that marks a container as this owner's."""
@@ -63,10 +57,10 @@ def remove_containers(engine: Engine, names: list[str]) -> None:
 
 def sweep(engine: Engine) -> list[str]:
     """Remove the containers and folders whose owner on this machine is dead; the ids of those containers."""
-    orphans = [container for container in _containers(engine, LABEL) if _is_dead(_owner_of(engine, container))]
+    orphans = [container for container in _containers(engine, LABEL) if is_dead(_owner_of(engine, container))]
     remove_containers(engine, orphans)
     for folder in _folders().iterdir():
-        if _is_dead(folder.name):
+        if is_dead(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
     return orphans
 
@@ -79,29 +73,6 @@ def _owner_of(engine: Engine, container: str) -> str:
     """Empty when it is gone by now."""
     template = f'{{{{index .Config.Labels "{LABEL}"}}}}'
     return engine.attempt("inspect", "--type=container", "--format", template, container).stdout.strip()
-
-
-def _is_dead(label: str) -> bool:
-    owner = _OWNER.fullmatch(label)
-    return owner is not None and owner["machine"] == _machine() and _began(int(owner["pid"])) != owner["began"]
-
-
-def _machine() -> str:
-    return re.sub(r"\W", "-", socket.gethostname())
-
-
-def _began(pid: int) -> str:
-    """When a process began, in whatever the system counts; empty when there is none. A pid alone is used again."""
-    try:
-        # After the command's name, which may hold anything: field 22 of the line, clock ticks since the boot (proc(5)).
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return ""
-    told = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=10, check=False
-    )
-    return re.sub(r"\W", "", told.stdout)
 
 
 def _folders() -> Path:

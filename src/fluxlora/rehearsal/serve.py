@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fluxlora.errors import RehearsalError
+from fluxlora.process import private_folder
 from fluxlora.rehearsal import desk, vast
 from fluxlora.rehearsal.account import Account
 from fluxlora.rehearsal.api import Cloud, application
@@ -48,8 +48,8 @@ def serve(
     market, ledger, account, faults = Market(seed), Ledger(Clock(clock_rate)), Account(), Faults()
     fleet = Fleet(account=account, market=market, ledger=ledger, hosts=behind, pace=Pace().at(speed), faults=faults)
     cloud = Cloud(account=account, market=market, ledger=ledger, faults=faults, fleet=fleet)
-    with tempfile.TemporaryDirectory(prefix="fluxlora-standin-") as state:
-        asyncio.run(_serve(cloud, port, Path(state), until_eof))
+    with private_folder() as state:
+        asyncio.run(_serve(cloud, port, state, until_eof))
 
 
 def _hosts(kind: str) -> Hosts:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxlora.errors import RehearsalError
+from fluxlora.process import private_folder
 from fluxlora.rehearsal import engine
 from fluxlora.run import Outcome, play, project_dir
 from fluxlora.talk import Talk
@@ -80,16 +80,16 @@ def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
         say("== Make the hosts' image")
         engine.ensure_image(say)
         talk.stages["Make the hosts' image"] = time.monotonic() - began
-        with tempfile.TemporaryDirectory(prefix="fluxlora-rehearsal-") as folder, standin() as there:
+        with private_folder() as folder, standin() as there:
             outcome = play(
                 "train",
                 {
                     **run,
                     "run_rehearsal": "true",
                     "artifacts_dir": str(artifacts),
-                    "provision_ssh_key_file": str(_ssh_key(Path(folder))),
+                    "provision_ssh_key_file": str(_ssh_key(folder)),
                 },
-                environment=there.environment() | {"FLUXLORA_STATE_DIR": folder},
+                environment=there.environment() | {"FLUXLORA_STATE_DIR": str(folder)},
                 on_event=talk.on_event,
             )
             ledger = _get(there, "/rehearsal/ledger")
