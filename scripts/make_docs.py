@@ -15,6 +15,7 @@ import yaml
 
 from fluxlora.cli import cli
 from fluxlora.rehearsal.faults import FAULTS
+from fluxlora.rules import RULES, Source, Weight
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Made by `make docs`; do not edit. -->\n"
@@ -77,10 +78,28 @@ def faults_page(_: Path) -> str:
     return "\n".join([*parts, _table(["Name", "Where it acts", "What happens"], rows)])
 
 
+def rules_page(_: Path) -> str:
+    """Every rule that the plan judges a run by, the heaviest first."""
+    parts = [
+        f"{NOTE}\n# Rules\n\nWhat `fluxlora plan` looks at before anything is rented, and who says so. Each is one "
+        "function in `src/fluxlora/rules/`.\n"
+    ]
+    for weight in sorted(Weight, reverse=True):
+        rows = [[each.purpose, _cited(each.source)] for each in RULES if each.weight is weight]
+        parts.append(f"## {weight.name.capitalize()}\n\n{weight.meaning}\n")
+        parts.append(_table(["What is looked at", "Source"], rows))
+    return "\n".join(parts)
+
+
+def _cited(source: Source) -> str:
+    return f"[{source.cited}]({source.url})" if source.url else source.cited
+
+
 PAGES: Mapping[str, Callable[[Path], str]] = {
     "commands.md": commands_page,
     "faults.md": faults_page,
     "presets.md": presets_page,
+    "rules.md": rules_page,
     "variables.md": variables_page,
 }
 

@@ -22,8 +22,8 @@ GPU_RAM_GB: Mapping[str, float] = {
 }
 # Computed: 57 checkpointed blocks of 4608 tokens x 3072 in bf16 are 1.6 GB, the block being recomputed about 1 GB more.
 SAMPLE_GB_AT_1024 = 2.5
-# Computed: weights, gradients and adamw_bf16's states of 131 MB of adapter, for each 16 ranks beyond the first.
-RANK_16_GB = 0.65
+# Computed: weights, gradients and adamw_bf16's states, for each byte of the adapter that the numbers above don't have.
+ADAPTER_FACTOR = 5
 # FLUX.md: quantising takes about 50 GB of the host's memory; unquantised loading holds the 24 GB transformer once.
 CPU_RAM_GB, CPU_RAM_QUANTISED_GB = 40.0, 64.0
 
@@ -54,22 +54,26 @@ SETUP_HOURS = 0.4
 SECONDS_PER_LATENT, SECONDS_PER_EMBED = 0.5, 0.15
 
 
-def gpu_ram_gb(precision: str, *, batch_size: int, megapixels: float, rank: int) -> float:
+def gpu_ram_gb(precision: str, *, batch_size: int, megapixels: float, adapter_mb: float) -> float:
     """Memory that the fullest GPU needs; unknown precisions count as unquantised."""
-    area = megapixels / 1.048576
-    samples = SAMPLE_GB_AT_1024 * (batch_size * area - 1)
-    ranks = RANK_16_GB * max(rank / 16 - 1, 0)
-    return float(math.ceil(GPU_RAM_GB.get(precision, GPU_RAM_GB["no_change"]) + samples + ranks))
+    samples = SAMPLE_GB_AT_1024 * (batch_size * megapixels / 1.048576 - 1)
+    adapter = ADAPTER_FACTOR * max(adapter_mb - ADAPTER_MB_AT_RANK_16["all+ffs"], 0) / 1000
+    return float(math.ceil(GPU_RAM_GB.get(precision, GPU_RAM_GB["no_change"]) + samples + adapter))
 
 
-def checkpoint_gb(target: str, rank: int) -> float:
+def adapter_mb(target: str, rank: int) -> float:
+    """A LoRA's file."""
+    return ADAPTER_MB_AT_RANK_16.get(target, ADAPTER_MB_AT_RANK_16["all+ffs"]) * max(rank, 1) / 16
+
+
+def checkpoint_gb(adapter_mb: float) -> float:
     """One checkpoint folder."""
-    return ADAPTER_MB_AT_RANK_16.get(target, 131) * max(rank, 1) / 16 / 1000 * CHECKPOINT_FACTOR
+    return adapter_mb / 1000 * CHECKPOINT_FACTOR
 
 
-def step_hours(*, steps: int, samples_per_step: int, megapixels: float) -> float:
-    """Training alone."""
-    return steps * samples_per_step * SECONDS_PER_SAMPLE_AT_1024 * (megapixels / 1.048576) / 3600
+def step_seconds(*, samples_per_step: int, megapixels: float) -> float:
+    """One step of training alone."""
+    return samples_per_step * SECONDS_PER_SAMPLE_AT_1024 * (megapixels / 1.048576)
 
 
 def validation_hours(*, steps: int, every: int, inference_steps: int, megapixels: float) -> float:

@@ -1,0 +1,199 @@
+"""A draft: what a run's variables and its dataset come to in numbers, before any rule has judged them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from fluxlora import buckets, estimates
+from fluxlora.buckets import Backend, Batching, Sorted
+from fluxlora.dataset import Dataset
+from fluxlora.errors import InputError
+from fluxlora.options import divide_pixels
+from fluxlora.settings import Settings
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Numbers that are worked out once; what cannot be worked out is in the settings' errors."""
+
+    settings: Settings
+    dataset: Dataset
+
+    @classmethod
+    def of(cls, variables: Mapping[str, Any], dataset: Dataset) -> Draft:
+        return cls(Settings(variables), dataset)
+
+    @cached_property
+    def batching(self) -> Batching:
+        return Batching(
+            batch_size=self.settings.whole("train_batch_size"),
+            accumulation=self.settings.whole("gradient_accumulation_steps", 1),
+            gpus=self.settings.whole("num_processes", 1),
+            oversubscription=self.settings.flag("allow_dataset_oversubscription"),
+        )
+
+    @cached_property
+    def entries(self) -> tuple[Mapping[str, Any], ...]:
+        """The data backends of images, as they are written."""
+        return tuple(self.settings.datasets())
+
+    @cached_property
+    def backends(self) -> tuple[Sorted, ...]:
+        """The data backends that can be read, with the pictures in their buckets."""
+        divisor = self.settings.whole("pixel_divisor", 1)
+        found: list[Sorted] = []
+        for entry in self.entries:
+            try:
+                Backend.of(entry)
+                backend = Backend.of(divide_pixels(entry, divisor))
+                found.append(buckets.sort(self.dataset.pictures, backend, self.batching))
+            except InputError as error:
+                self.settings.errors.add(str(error))
+        return tuple(found)
+
+    @cached_property
+    def steps_asked(self) -> int:
+        return self.settings.whole("max_train_steps", 0, least=0)
+
+    @cached_property
+    def epochs_asked(self) -> int:
+        return self.settings.whole("num_train_epochs", 0, least=0)
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        return buckets.steps_per_epoch(self.backends, self.batching)
+
+    @cached_property
+    def steps(self) -> int:
+        return self.steps_asked or self.epochs_asked * self.steps_per_epoch
+
+    @cached_property
+    def checkpoint_interval(self) -> int:
+        return self.settings.whole("checkpointing_steps", 500)
+
+    @cached_property
+    def checkpoints(self) -> int:
+        return math.floor(self.steps / self.checkpoint_interval)
+
+    @property
+    def is_lycoris(self) -> bool:
+        return self.settings.text("lora_type", "standard") == "lycoris"
+
+    @cached_property
+    def learning_rate(self) -> float:
+        return self.settings.number("learning_rate", 1e-4)
+
+    @cached_property
+    def lora_rank(self) -> int:
+        return self.settings.whole("lora_rank", 16)
+
+    @property
+    def precision(self) -> str:
+        return self.settings.text("base_model_precision", "no_change")
+
+    @property
+    def is_quantised(self) -> bool:
+        return self.precision != "no_change"
+
+    @cached_property
+    def largest_megapixels(self) -> float:
+        """What the fullest step holds in memory."""
+        return max((_megapixels(each) for each in self.backends), default=1024**2 / 1e6)
+
+    @cached_property
+    def seconds_per_step(self) -> float:
+        """On the estimates' reference card. The trainer draws from the backends by their length."""
+        batches = sum(each.batches for each in self.backends)
+        area = sum(_megapixels(each) * each.batches for each in self.backends) / batches if batches else 0.0
+        samples = self.batching.batch_size * self.batching.accumulation
+        return estimates.step_seconds(samples_per_step=samples, megapixels=area or self.largest_megapixels)
+
+    @cached_property
+    def validation_hours(self) -> float:
+        return estimates.validation_hours(
+            steps=self.steps,
+            every=self.settings.whole("validation_steps", 100),
+            inference_steps=self.settings.whole("validation_num_inference_steps", 30),
+            megapixels=self.largest_megapixels,
+        )
+
+    @cached_property
+    def hours(self) -> float:
+        latents = sum(len(bucket.files) for each in self.backends for bucket in each.buckets)
+        caching = latents * estimates.SECONDS_PER_LATENT + self.dataset.captions * estimates.SECONDS_PER_EMBED
+        seconds = caching + self.steps * self.seconds_per_step
+        return round(estimates.SETUP_HOURS + seconds / 3600 + self.validation_hours, 2)
+
+    @cached_property
+    def adapter_mb(self) -> float:
+        return estimates.adapter_mb(self.settings.text("flux_lora_target"), self.lora_rank)
+
+    @cached_property
+    def gpu_ram_gb(self) -> float:
+        return estimates.gpu_ram_gb(
+            self.precision,
+            batch_size=self.batching.batch_size,
+            megapixels=self.largest_megapixels,
+            adapter_mb=self.adapter_mb,
+        )
+
+    @cached_property
+    def disk_used_gb(self) -> float:
+        kept = min(self.checkpoints, self.settings.whole("checkpoints_total_limit", 5)) + 1
+        latents = sum(len(bucket.files) * _megapixels(each) for each in self.backends for bucket in each.buckets)
+        return (
+            estimates.ENVIRONMENT_GB
+            + estimates.WEIGHTS_GB
+            + estimates.SLACK_GB
+            + self.dataset.size_bytes / 1e9
+            + kept * estimates.checkpoint_gb(self.adapter_mb)
+            + latents * estimates.LATENT_GB_PER_MEGAPIXEL
+            + self.dataset.captions * estimates.EMBED_GB
+        )
+
+    @cached_property
+    def disk_gb(self) -> float:
+        """What the user rents, else what will be used and a fifth."""
+        try:
+            return float(self.settings.raw("provision_disk_gb"))
+        except (TypeError, ValueError):
+            return float(math.ceil(self.disk_used_gb * 1.2))
+
+    @cached_property
+    def needs(self) -> dict[str, Any]:
+        """What an offer must have, as far as the run decides it: fields of `Requirements`."""
+        copies = 2 if self.settings.flag("push_to_hub") else 1
+        sent = (self.checkpoints + 1) * estimates.checkpoint_gb(self.adapter_mb) * copies
+        return {
+            "gpu_ram_gb": self.gpu_ram_gb,
+            "cpu_ram_gb": estimates.CPU_RAM_QUANTISED_GB if self.is_quantised else estimates.CPU_RAM_GB,
+            "num_gpus": self.batching.gpus,
+            "cuda_version": estimates.CUDA_VERSION,
+            "compute_cap": estimates.COMPUTE_CAP,
+            "hours": self.hours,
+            "download_gb": round(estimates.WEIGHTS_GB + estimates.WHEELS_GB + self.dataset.size_bytes / 1e9, 1),
+            "upload_gb": round(sent, 1),
+            "disk_gb": self.disk_gb,
+        }
+
+    def describe_adapter(self) -> str:
+        """In words: what is trained, and how."""
+        if self.is_lycoris:
+            settings = self.settings.raw("simpletuner_lycoris")
+            algorithm = settings.get("algo", "unknown") if isinstance(settings, Mapping) else "not set"
+            kind = f"lycoris ({algorithm})"
+        else:
+            kind = f"LoRA of rank {self.lora_rank} on {self.settings.text('flux_lora_target') or 'the default layers'}"
+        accumulated = f" x {self.batching.accumulation}" if self.batching.accumulation > 1 else ""
+        precision = self.precision if self.is_quantised else "not quantised"
+        return (
+            f"{kind}, learning rate {self.learning_rate:g}, batch {self.batching.batch_size}{accumulated}, {precision}"
+        )
+
+
+def _megapixels(each: Sorted) -> float:
+    return each.backend.target_edge**2 / 1e6
