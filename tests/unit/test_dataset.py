@@ -122,7 +122,7 @@ def test_a_broken_link_is_an_error_and_a_loop_ends(tmp_path: Path, add: Add) -> 
     add("a.png")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "round").symlink_to(tmp_path, target_is_directory=True)
-    assert found(tmp_path) == [("gone.png", "not_a_file", Severity.ERROR)]
+    assert found(tmp_path) == [("gone.png", "not_a_file", Severity.ERROR), ("round", "link_loop", Severity.ERROR)]
 
 
 def test_every_finding_says_what_happens_and_what_mends_it(tmp_path: Path, add: Add) -> None:
