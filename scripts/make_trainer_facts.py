@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Writes what an installed SimpleTuner's own parser says of its options into src/fluxlora/trainer/VERSION.json.
+
+Run it with a python that has that SimpleTuner; it needs no GPU and nothing of this project's environment. Names, types,
+choices and defaults are read off the parser itself, so nothing here is copied by hand and no text of theirs is kept.
+`--print` shows the facts instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest import mock
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "fluxlora"
+
+# Compute capabilities, by their first number, that the parser is asked for; 0 stands for any GPU.
+CAPABILITIES = (0, 7, 8, 9, 10, 12)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--print", action="store_true")
+    shown = arguments.parse_args().print
+    text = as_text(facts())
+    if shown:
+        print(text, end="")
+    else:
+        (SOURCE / "trainer" / f"{version('simpletuner')}.json").write_text(text, encoding="utf-8")
+
+
+def facts() -> dict[str, Any]:
+    """Everything the project knows of this version, as its parser answers without a GPU and with one."""
+    allow_cpu()
+    options = read_options()
+    for capability in CAPABILITIES:
+        with gpu(capability):
+            for name, option in read_options().items():
+                for choice in option.get("choices", []):
+                    if choice not in options[name]["choices"]:
+                        options[name].setdefault("gpu", {}).setdefault(choice, capability)
+    for option in options.values():
+        if "choices" in option:
+            option["choices"] = sorted({*option["choices"], *option.get("gpu", {})}, key=str)
+    return {"version": version("simpletuner"), "options": options, **read_loader(options)}
+
+
+def allow_cpu() -> None:
+    """Beside a torch for CPUs SimpleTuner cannot be imported without the rehearsal's shim."""
+    spec = importlib.util.spec_from_file_location("cpu_shim", SOURCE / "rehearsal" / "cpu_shim" / "sitecustomize.py")
+    assert spec
+    assert spec.loader
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def fresh(name: str) -> ModuleType:
+    """A module of SimpleTuner's, imported anew: it looks for a GPU while it is imported."""
+    for loaded in [each for each in sys.modules if each.split(".")[0] == "simpletuner"]:
+        del sys.modules[loaded]
+    return importlib.import_module(name)
+
+
+@contextmanager
+def gpu(capability: int) -> Iterator[None]:
+    """Inside, this process believes in a GPU, and in bitsandbytes, which is installed where there is one."""
+    import torch
+
+    device = SimpleNamespace(major=capability, minor=0, name="", total_memory=80 * 2**30)
+    answers = {
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "get_device_properties": lambda *_: device,
+        "get_device_capability": lambda *_: (capability, 0),
+    }
+    bitsandbytes = mock.MagicMock(__spec__=ModuleSpec("bitsandbytes", None))
+    bitsandbytes.optim.AdEMAMix = None  # SimpleTuner lists the module to find it
+    with mock.patch.multiple(torch.cuda, **answers), mock.patch.dict(sys.modules, bitsandbytes=bitsandbytes):
+        yield
+
+
+def read_options() -> dict[str, dict[str, Any]]:
+    """Every option of the parser by its first name."""
+    arguments = fresh("simpletuner.helpers.configuration.cmd_args")
+    optimizers = importlib.import_module("simpletuner.helpers.training.optimizer_param").optimizer_choices
+    options = {}
+    for action in arguments.get_argument_parser()._actions:
+        name, *aliases = [each.removeprefix("--") for each in action.option_strings if each.startswith("--")]
+        if name != "help":
+            options[name] = read_option(action, aliases)
+    # Looked up after parsing, so the parser itself does not list them.
+    options["optimizer"]["choices"] = list(optimizers)
+    return options
+
+
+def read_option(action: argparse.Action, aliases: list[str]) -> dict[str, Any]:
+    option: dict[str, Any] = {"type": read_type(action)}
+    choices = list(action.choices or [])
+    if option["type"] == "list":
+        choices = str(action.metavar).strip("{}").split(",")
+    if choices:
+        option["choices"] = choices
+    if action.required:
+        option["required"] = True
+    if isinstance(action.default, str | int | float):
+        option["default"] = action.default
+    return option | ({"aliases": aliases} if aliases else {})
+
+
+def read_type(action: argparse.Action) -> str:
+    """`flag` takes no value at all, `bool` may, `any` is a switch or a text, `list` is separated by commas."""
+    name = getattr(action.type, "__name__", "")
+    if action.nargs == 0:
+        return "flag"
+    if name in ("int", "float"):
+        return name
+    if action.nargs == "?":
+        return "bool" if name == "_parse_bool_flag" else "any"
+    return "list" if "report_to" in name else "str"
+
+
+def read_loader(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the reader of config.json does with a name before the parser sees it, found by asking it."""
+    try:
+        reader = importlib.import_module("simpletuner.helpers.configuration.cli_utils")
+        registry = importlib.import_module("simpletuner.simpletuner_sdk.server.services.field_registry").field_registry
+    except ModuleNotFoundError:  # before 3.0 every name went straight to the parser
+        return {"translated": {}, "ignored": [], "mappings": []}
+    handled = [*reader._LEGACY_ARG_HANDLERS, *registry._fields]
+    translated, ignored = {}, []
+    for name in sorted({each for each in handled if each not in options}):
+        told = [*reader.mapping_to_cli_args({name: 1}), *reader.mapping_to_cli_args({name: 0})]
+        target = told[0].removeprefix("--").split("=")[0] if told else None
+        if target is None:
+            ignored.append(name)
+        elif target != name and name not in options.get(target, {}).get("aliases", []):
+            translated[name] = target
+    mappings = [name for name in sorted(options) if reader.mapping_to_cli_args({name: {"a": 1}})]
+    return {"translated": translated, "ignored": ignored, "mappings": mappings}
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """JSON with a line for each option, so that a new version's differences can be read."""
+    lines = [f"    {json.dumps(name)}: {json.dumps(option)}" for name, option in sorted(found["options"].items())]
+    rest = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in found.items() if key != "options"]
+    options = '  "options": {\n' + ",\n".join(lines) + "\n  }"
+    return "{\n" + ",\n".join([*rest, options]) + "\n}\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""What each supported SimpleTuner knows of its own options, and whether a configuration fits it."""
+
+from fluxlora.trainer.changes import CHANGES, Change, change
+from fluxlora.trainer.check import Problem, check_config
+from fluxlora.trainer.facts import LINES, Facts, Option, facts
+
+__all__ = [
+    "CHANGES",
+    "LINES",
+    "Change",
+    "Facts",
+    "Option",
+    "Problem",
+    "change",
+    "check_config",
+    "facts",
+]
