@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,10 @@ from typing import Any
 import click
 import yaml
 
+from fluxlora import guide
 from fluxlora.cli import cli
+from fluxlora.guide import ABSENT, BACKEND_FILES, Departure
+from fluxlora.presets import variables_of
 from fluxlora.rehearsal.faults import FAULTS
 from fluxlora.rules import RULES, Source, Weight
 
@@ -95,13 +99,99 @@ def _cited(source: Source) -> str:
     return f"[{source.cited}]({source.url})" if source.url else source.cited
 
 
+def guide_keys_page(project: Path) -> str:
+    """Every key of the guide's files: its value there, its value and place here, and why they differ."""
+    return "\n".join(
+        [
+            f"{NOTE}\n# Every key of the guide's files\n\n[guide.md](guide.md) goes through the guide itself. "
+            "`fluxlora render` writes these files, and a test finds no other differences than those below.\n",
+            "## config.json\n\nWhere nothing else is said the value stands in `group_vars/training.yml`.\n",
+            _guide_config(project),
+            *(_guide_preset(preset) for preset, departures in guide.PRESETS.items() if departures),
+            "## multidatabackend*.json\n\nOne file of the guide is one preset here; a value for each data backend with "
+            "images, and after the arrow ours where it is another; `…` is `/root/SimpleTuner`. The backend that caches "
+            "captions, `text-embeds`, is `simpletuner_text_embeds` in `group_vars/training.yml`, and the guide's.\n",
+            _guide_backends(),
+            _guide_reasons(),
+            "## lycoris_config.json\n\n`simpletuner_lycoris` in `group_vars/preset_lokr.yml`, and the guide's.\n",
+        ]
+    )
+
+
 PAGES: Mapping[str, Callable[[Path], str]] = {
     "commands.md": commands_page,
     "faults.md": faults_page,
+    "guide-keys.md": guide_keys_page,
     "presets.md": presets_page,
     "rules.md": rules_page,
     "variables.md": variables_page,
 }
+
+
+def _published(name: str) -> Any:
+    return json.loads((PROJECT / "tests" / "data" / "guide" / name).read_text(encoding="utf-8"))
+
+
+def _guide_config(project: Path) -> str:
+    values = {key.lstrip("-"): value for key, value in _published("config.json").items()}
+    file, specs = project / "group_vars" / "training.yml", project / "roles" / "simpletuner" / "meta"
+    here = variables_of(file) if file.is_file() else {}
+    options = variables_of(specs / "argument_specs.yml")["argument_specs"]["main"]["options"] if specs.is_dir() else {}
+    departures = {each.key: each for each in guide.CONFIG}
+    rows = []
+    for key in [*values, *(key for key in departures if key not in values)]:
+        variable, departure = guide.variable(key), departures.get(key)
+        if departure and departure.ours == ABSENT:
+            variable, value = None, "left out"
+        elif variable in here:
+            value = _inline(here[variable])
+        else:
+            value = "the preset's" if variable else "the same for every run"
+        what = options.get(variable, {}).get("description", "")
+        why = departure.reason if departure else "" if variable else "Where the role writes that file."
+        published = _inline(values[key]) if key in values else "absent"
+        rows.append([f"`{key}`", published, f"`{variable}`" if variable else "", value, f"{what} {why}".strip()])
+    return _table(["Key", "Guide", "Variable", "Here", "What it is, and why it is another"], rows)
+
+
+def _guide_preset(preset: str) -> str:
+    rows = [_departure(each) for each in guide.PRESETS[preset]]
+    table = _table(["Key", "Guide", "Here", "Why"], rows)
+    return f"With the preset `{preset}`, in `group_vars/preset_{preset}.yml`:\n\n{table}"
+
+
+def _departure(each: Departure) -> list[str]:
+    values = ("absent" if value == ABSENT else _inline(value) for value in (each.guide, each.ours))
+    return [f"`{each.key}`", *values, each.reason]
+
+
+def _guide_backends() -> str:
+    files = {preset: _published(name)[:-1] for preset, name in BACKEND_FILES.items()}
+    departures = {preset: [{each.key: each for each in those} for those in guide.BACKENDS[preset]] for preset in files}
+    read = [entry for entries in files.values() for entry in entries]
+    new = [each for those in departures.values() for entry in those for each in entry]
+
+    def cell(preset: str, key: str) -> str:
+        found = []
+        for entry, changed in zip(files[preset], departures[preset], strict=True):
+            values = [entry.get(key, ABSENT)] + ([changed[key].ours] if key in changed else [])
+            found.append(" → ".join("absent" if value == ABSENT else _inline(value) for value in values))
+        return "<br>".join(dict.fromkeys(found)).replace("/root/SimpleTuner", "…")
+
+    rows = [
+        [f"`{key}`", *(cell(preset, key) for preset in files)]
+        for key in dict.fromkeys([*(k for e in read for k in e), *new])
+    ]
+    heads = [f"{name}, preset `{preset}`" for preset, name in BACKEND_FILES.items()]
+    return _table(["Key", *heads], rows)
+
+
+def _guide_reasons() -> str:
+    every = [each for preset in guide.BACKENDS.values() for backend in preset for each in backend]
+    keys: dict[str, list[str]] = {}
+    for each in every:
+        keys.setdefault(each.reason, []).append(f"`{each.key}`")
+    return "\n".join(f"- {', '.join(dict.fromkeys(those))}: {reason}" for reason, those in keys.items()) + "\n"
 
 
 def _settings(heading: str, file: Path) -> str:

@@ -1,83 +1,49 @@
-"""What the presets render, against the guide's published files: the only differences are those listed here."""
+"""What the presets render, against the guide's published files: the only differences are those of fluxlora.guide."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from fluxlora import guide
+from fluxlora.guide import ABSENT, BACKEND_FILES, Departure, as_read
+from fluxlora.presets import known_variables, variables, variables_of
+
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "tests/data/guide"
-MISSING = "missing"
-
-# key -> (the guide's value, ours): each with its reason in group_vars/training.yml or in the preset.
-CONFIG_1024 = {
-    "--num_train_epochs": (MISSING, 0),
-    "--model_flavour": (MISSING, "dev"),
-    "--flux_schedule_auto_shift": ("true", MISSING),
-    "--flow_schedule_auto_shift": (MISSING, True),
-    "--flow_schedule_shift": (MISSING, 0.0),
-    "--allow_tf32": ("true", MISSING),
-    "--hub_model_id": ("flux-lora-training", "my-style"),
-    "--tracker_run_name": ("flux-lora-training", "my-style"),
-    "--model_card_private": (MISSING, True),
-    "--checkpoints_total_limit": (2, 5),
-    "--webhook_config": (MISSING, "/root/.fluxlora/webhook.json"),
-}
-CONFIG_512 = {**CONFIG_1024, "--validation_resolution": ("1024x1024", "512x512"), "--resolution": (1024, 512)}
-LOKR = {
-    "--lora_type": ("standard", "lycoris"),
-    "--learning_rate": ("1e-4", 0.001),
-    "--lycoris_config": (MISSING, "config/lycoris_config.json"),
-}
 
 
-def backend(edge: int, guide_resolution: int) -> dict[str, tuple[Any, Any]]:
-    """Names of their own, so that no cache of one size is read at another; 512 where the guide's file says 384."""
-    name = f"square_{edge}"
-    changed = {} if guide_resolution == edge else {"resolution": (guide_resolution, edge)}
-    return changed | {
-        "id": ("default_dataset", name),
-        "cache_file_suffix": ("square", name),
-        "cache_dir_vae": (
-            "/root/SimpleTuner/cache/vae/flux/default_dataset",
-            f"/root/SimpleTuner/cache/vae/flux/{name}",
-        ),
-    }
-
-
-def as_read(value: Any) -> Any:
-    """A value as the trainer reads it: it takes "true" and "1e-4" as true and 0.0001."""
-    if not isinstance(value, str):
-        return value
-    if value in ("true", "false"):
-        return value == "true"
-    try:
-        return float(value)
-    except ValueError:
-        return value
-
-
-def differences(guide: dict[str, Any], ours: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    pairs = {key: (guide.get(key, MISSING), ours.get(key, MISSING)) for key in [*guide, *ours]}
+def differences(published: dict[str, Any], ours: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    pairs = {key.lstrip("-"): (published.get(key, ABSENT), ours.get(key, ABSENT)) for key in [*published, *ours]}
     return {key: pair for key, pair in pairs.items() if as_read(pair[0]) != as_read(pair[1])}
 
 
-def guide(name: str) -> Any:
+def allowed(departures: Iterable[Departure]) -> dict[str, tuple[Any, Any]]:
+    return {each.key: (each.guide, each.ours) for each in departures}
+
+
+def published(name: str) -> Any:
     return json.loads((GUIDE / name).read_text(encoding="utf-8"))
 
 
 RUNS: dict[str, dict[str, Any]] = {
     "1024": {},
     "512": {},
+    "multires": {},
+    "arb": {},
     "1024+lokr": {},
     "512+lokr": {},
+    "multires+lokr": {},
+    "arb+lokr": {},
     "1024+rehearsal": {},
     "512+lokr+rehearsal": {},
     "1024+extra": {"simpletuner_extra_config": {"seed": 7, "--lora_alpha": 8, "validation_seed": None}},
@@ -107,7 +73,7 @@ def files(tmp_path_factory: pytest.TempPathFactory):
     (folder / "render.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
     variables = {
         "ansible_python_interpreter": sys.executable,
-        "simpletuner_dir": f"{folder}/{{{{ inventory_hostname }}}}",
+        "simpletuner_config_dir": f"{folder}/{{{{ inventory_hostname }}}}",
         "simpletuner_templates_dir": f"{ROOT}/templates",
     }
     command = [Path(sys.executable).parent / "ansible-playbook", "-i", "runs.yml", "-e", json.dumps(variables)]
@@ -118,43 +84,41 @@ def files(tmp_path_factory: pytest.TempPathFactory):
     assert done.returncode == 0, done.stdout + done.stderr
 
     def read(run: str, name: str) -> Any:
-        text = (folder / run / "config" / name).read_text(encoding="utf-8")
-        return json.loads(text.replace(f"{folder}/{run}", "/root/SimpleTuner").replace(f'"{run}"', '"my-style"'))
+        text = (folder / run / name).read_text(encoding="utf-8")
+        return json.loads(text.replace(f'"{run}"', f'"{guide.RUN}"'))
 
     return read
 
 
-@pytest.mark.parametrize(
-    ("run", "allowed"),
-    [
-        ("1024", CONFIG_1024),
-        ("512", CONFIG_512),
-        ("1024+lokr", CONFIG_1024 | LOKR),
-        ("512+lokr", CONFIG_512 | LOKR),
-    ],
-)
-def test_config_differs_from_the_guides_only_where_a_reason_is_given(files, run, allowed):
-    ours = files(run, "config.json")
+@pytest.mark.parametrize("run", [*BACKEND_FILES, *(f"{preset}+lokr" for preset in BACKEND_FILES)])
+def test_config_differs_from_the_guides_only_where_a_reason_is_given(files, run):
+    departures = [*guide.CONFIG, *(each for preset in run.split("+") for each in guide.PRESETS[preset])]
 
-    assert differences(guide("config.json"), ours) == allowed
+    assert differences(published("config.json"), files(run, "config.json")) == allowed(departures)
 
 
-@pytest.mark.parametrize(
-    ("preset", "published", "edge", "guide_resolution"),
-    [("1024", "multidatabackend.json", 1024, 1024), ("512", "multidatabackend_512.json", 512, 384)],
-)
-def test_data_backends_differ_from_the_guides_only_in_their_names_and_the_guides_slip(
-    files, preset, published, edge, guide_resolution
-):
-    pictures, captions = files(preset, "multidatabackend.json")
+@pytest.mark.parametrize(("preset", "name"), BACKEND_FILES.items())
+def test_data_backends_differ_from_the_guides_only_where_a_reason_is_given(files, preset, name):
+    *pictures, captions = files(preset, "multidatabackend.json")
+    *guides_pictures, guides_captions = published(name)
 
-    guide_pictures, guide_captions = guide(published)
-    assert differences(guide_pictures, pictures) == backend(edge, guide_resolution)
-    assert captions == guide_captions
+    assert captions == guides_captions
+    assert [differences(*pair) for pair in zip(guides_pictures, pictures, strict=True)] == [
+        allowed(departures) for departures in guide.BACKENDS[preset]
+    ]
 
 
 def test_lycoris_config_is_the_guides(files):
-    assert files("1024+lokr", "lycoris_config.json") == guide("lycoris_config.json")
+    assert files("1024+lokr", "lycoris_config.json") == published("lycoris_config.json")
+
+
+def test_every_departure_has_its_reason():
+    lists = [
+        guide.CONFIG,
+        *guide.PRESETS.values(),
+        *(each for backends in guide.BACKENDS.values() for each in backends),
+    ]
+    assert [each.key for departures in lists for each in departures if not each.reason.endswith(".")] == []
 
 
 def test_resolutions_share_no_name_and_no_cache(files):
@@ -185,3 +149,43 @@ def test_extra_config_wins_with_and_without_dashes_and_null_leaves_an_option_out
     config = files("1024+extra", "config.json")
 
     assert (config["--seed"], config["--lora_alpha"], "--validation_seed" in config) == (7, 8, False)
+
+
+def test_every_option_that_is_written_has_the_variable_that_bears_its_name():
+    template = (ROOT / "templates/config.json.j2").read_text(encoding="utf-8")
+    written = dict(re.findall(r"'--(\w+)': ('|\w+)", template))
+    assert {option: guide.variable(option) for option in written} == {
+        option: None if value == "'" else value for option, value in written.items()
+    }
+
+
+def places(variable: str) -> list[str]:
+    """The files of group variables that set it for a run with one resolution preset."""
+    files = {"training": variables_of(ROOT / "group_vars/training.yml")}
+    files |= {f"preset {preset}": variables(preset, ROOT) for preset in guide.PRESETS}
+    return [name for name, values in files.items() if variable in values]
+
+
+def test_every_key_of_the_guides_config_has_its_variable_and_its_one_place_or_a_reason_why_not():
+    gone = {each.key for each in guide.CONFIG if each.ours == ABSENT}
+    keys = {key.lstrip("-") for key in published("config.json")} - gone - {"data_backend_config"}
+    known = known_variables(ROOT)
+    resolutions = [f"preset {preset}" for preset in BACKEND_FILES]
+
+    assert [key for key in keys if guide.variable(key) not in known] == []
+    # lokr replaces two values of the guide, and the resolution presets bring two: Ansible's groups, not a second place.
+    found = {key: [place for place in places(str(guide.variable(key))) if place != "preset lokr"] for key in keys}
+    assert {key: where for key, where in found.items() if where not in (["training"], resolutions)} == {}
+
+
+@pytest.mark.parametrize("preset", BACKEND_FILES)
+def test_every_key_of_the_guides_data_backends_stands_in_its_preset_or_has_a_reason_why_not(preset):
+    *pictures, captions = published(BACKEND_FILES[preset])
+    entries = variables(preset, ROOT)["simpletuner_datasets"]
+    for entry, mine, departures in zip(pictures, entries, guide.BACKENDS[preset], strict=True):
+        assert set(entry) - {each.key for each in departures if each.ours == ABSENT} <= set(mine)
+    assert set(captions) == set(variables_of(ROOT / "group_vars/training.yml")["simpletuner_text_embeds"])
+
+
+def test_every_key_of_the_guides_lycoris_config_stands_in_the_preset_lokr():
+    assert variables("lokr", ROOT)["simpletuner_lycoris"] == published("lycoris_config.json")
