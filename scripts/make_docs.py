@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from fluxlora import guide
+from fluxlora import guide, presets
 from fluxlora.cli import cli
 from fluxlora.guide import ABSENT, BACKEND_FILES, Departure
-from fluxlora.presets import variables_of
+from fluxlora.presets import Preset, variables_of
 from fluxlora.rehearsal.faults import FAULTS
 from fluxlora.rules import RULES, Source, Weight
 
@@ -26,18 +25,28 @@ NOTE = "<!-- Made by `make docs`; do not edit. -->\n"
 
 
 def presets_page(project: Path) -> str:
-    """Every preset with what it sets and why, then what it is merged into."""
-    files = sorted((project / "group_vars").glob("preset_*.yml"))
+    """Every preset by its kind, with what it sets and why, then what it is merged into."""
     parts = [
-        f"{NOTE}\n# Presets\n\nChoose with `-e run_presets=512,lokr` or `fluxlora train ./dataset -p 512 -p lokr`. "
-        "A preset is one file in `group_vars/`; two presets that set the same variable are refused by name.\n"
+        f"{NOTE}\n# Presets\n\nChoose with `-e run_presets=512,lokr` or `fluxlora train ./dataset -p 512 -p lokr`; "
+        "`fluxlora presets` lists them, and `fluxlora presets 512 lokr` says whether they combine. A preset is one "
+        "file in `group_vars/`. Two that set the same variable are refused by name, so a run has one of each kind; it "
+        "gets 1024 where no resolution is chosen.\n"
     ]
-    parts += [_settings(f"## {file.stem.removeprefix('preset_')}", file) for file in files]
+    found = [presets.describe(name, project) for name in presets.available(project)]
+    kinds = [*presets.KINDS.values(), "other"]
+    index = [[kind, _links(preset for preset in found if preset.kind == kind)] for kind in kinds]
+    parts.append(_table(["Kind", "Presets"], [row for row in index if row[1]]))
+    for kind in kinds:
+        parts += [_settings(f"## {preset.name}", preset) for preset in found if preset.kind == kind]
     for name, heading in (("training", "What every run starts from"), ("rehearsal", "What a rehearsal scales down")):
         file = project / "group_vars" / f"{name}.yml"
         if file.is_file():
-            parts.append(_settings(f"## {heading} (`group_vars/{name}.yml`)", file))
+            parts.append(_settings(f"## {heading} (`group_vars/{name}.yml`)", presets.described(file, name)))
     return "\n".join(parts)
+
+
+def _links(found: Iterable[Preset]) -> str:
+    return " ".join(f"[{preset.name}](#{preset.name})" for preset in found)
 
 
 def variables_page(project: Path) -> str:
@@ -194,39 +203,19 @@ def _guide_reasons() -> str:
     return "\n".join(f"- {', '.join(dict.fromkeys(those))}: {reason}" for reason, those in keys.items()) + "\n"
 
 
-def _settings(heading: str, file: Path) -> str:
+def _settings(heading: str, preset: Preset) -> str:
     """One file of group variables: its opening comment, a table of what is short, blocks of what is long."""
-    text = file.read_text(encoding="utf-8")
-    values = yaml.safe_load(text) or {}
-    opening, comments = _comments(text)
-    short = {name: value for name, value in values.items() if not isinstance(value, dict | list) or not value}
     parts = [heading, ""]
-    if opening:
-        parts += [opening, ""]
-    if short:
-        rows = [[f"`{name}`", _inline(value), comments.get(name, "")] for name, value in short.items()]
+    if preset.purpose:
+        parts += [preset.purpose, ""]
+    long = [each for each in preset.settings if isinstance(each.value, dict | list) and each.value]
+    if short := [each for each in preset.settings if each not in long]:
+        rows = [[f"`{each.variable}`", _inline(each.value), each.reason] for each in short]
         parts.append(_table(["Variable", "Value", "Why"], rows))
-    for name in [name for name in values if name not in short]:
-        block = yaml.safe_dump({name: values[name]}, sort_keys=False, width=100, allow_unicode=True)
-        parts += [*([comments[name], ""] if name in comments else []), f"```yaml\n{block}```", ""]
+    for each in long:
+        block = yaml.safe_dump({each.variable: each.value}, sort_keys=False, width=100, allow_unicode=True)
+        parts += [*([each.reason, ""] if each.reason else []), f"```yaml\n{block}```", ""]
     return "\n".join(parts)
-
-
-def _comments(text: str) -> tuple[str, dict[str, str]]:
-    """The comment that opens a file, and the one above each further top-level variable."""
-    opening: str | None = None
-    comments: dict[str, str] = {}
-    pending: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("#"):
-            pending.append(line.removeprefix("#").strip())
-        elif pending:
-            if opening is None:
-                opening = " ".join(pending)
-            elif key := re.match(r"(\w+):", line):
-                comments[key[1]] = " ".join(pending)
-            pending = []
-    return opening or "", comments
 
 
 def _option(name: str, option: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:

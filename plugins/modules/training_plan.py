@@ -22,7 +22,9 @@ options:
     elements: str
     default: []
   variables:
-    description: The merged variables of the trainer's options, C(simpletuner_*), and O(variables.provision_disk_gb).
+    description:
+      - The merged variables of the trainer's options, C(simpletuner_*), and of the machine that is wanted,
+        C(plan_card_gb), C(provision_disk_gb), C(provision_gpu_names) and C(provision_max_price_per_hour).
     type: dict
     required: true
   names:

@@ -100,6 +100,13 @@ def render(name: str, presets: tuple[str, ...], settings: tuple[str, ...], folde
 
 
 @cli.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def presets(names: tuple[str, ...]) -> None:
+    """List the presets; with names, show what these set and why, and whether they combine."""
+    _finish(_play("presets", _chosen(names), offline=True))
+
+
+@cli.command()
 @click.argument("run", required=False)
 def status(run: str | None) -> None:
     """Show what the runs do and what they cost."""

@@ -42,14 +42,22 @@ class Draft:
         return tuple(self.settings.datasets())
 
     @cached_property
+    def pixel_divisor(self) -> int:
+        return self.settings.whole("pixel_divisor", 1)
+
+    @property
+    def is_scaled_down(self) -> bool:
+        """A rehearsal, whose pictures nobody looks at."""
+        return self.pixel_divisor > 1
+
+    @cached_property
     def backends(self) -> tuple[Sorted, ...]:
         """The data backends that can be read, with the pictures in their buckets."""
-        divisor = self.settings.whole("pixel_divisor", 1)
         found: list[Sorted] = []
         for entry in self.entries:
             try:
                 Backend.of(entry)
-                backend = Backend.of(divide_pixels(entry, divisor))
+                backend = Backend.of(divide_pixels(entry, self.pixel_divisor))
                 found.append(buckets.sort(self.dataset.pictures, backend, self.batching))
             except InputError as error:
                 self.settings.errors.add(str(error))
@@ -92,6 +100,10 @@ class Draft:
         return self.settings.whole("lora_rank", 16)
 
     @property
+    def lora_target(self) -> str:
+        return self.settings.text("flux_lora_target", "all")
+
+    @property
     def precision(self) -> str:
         return self.settings.text("base_model_precision", "no_change")
 
@@ -130,7 +142,9 @@ class Draft:
 
     @cached_property
     def adapter_mb(self) -> float:
-        return estimates.adapter_mb(self.settings.text("flux_lora_target"), self.lora_rank)
+        if self.is_lycoris:
+            return estimates.LOKR_MB
+        return estimates.adapter_mb(self.lora_target, self.lora_rank)
 
     @cached_property
     def gpu_ram_gb(self) -> float:
@@ -140,6 +154,22 @@ class Draft:
             megapixels=self.largest_megapixels,
             adapter_mb=self.adapter_mb,
         )
+
+    @property
+    def card_gb(self) -> float:
+        """What the wanted cards have at least; 0 where none was asked for."""
+        return self._amount("plan_card_gb") * estimates.CARD_SHARE
+
+    @property
+    def price_per_hour(self) -> float:
+        """The most that the user wants to pay, in $; 0 where nothing was said."""
+        return self._amount("provision_max_price_per_hour")
+
+    @cached_property
+    def sent_gb(self) -> float:
+        """Checkpoints that leave the instance: for home, and for the Hub where they are pushed."""
+        copies = 2 if self.settings.flag("push_to_hub") else 1
+        return (self.checkpoints + 1) * estimates.checkpoint_gb(self.adapter_mb) * copies
 
     @cached_property
     def disk_used_gb(self) -> float:
@@ -158,27 +188,32 @@ class Draft:
     @cached_property
     def disk_gb(self) -> float:
         """What the user rents, else what will be used and a fifth."""
-        try:
-            return float(self.settings.raw("provision_disk_gb"))
-        except (TypeError, ValueError):
-            return float(math.ceil(self.disk_used_gb * 1.2))
+        return self._amount("provision_disk_gb") or float(math.ceil(self.disk_used_gb * 1.2))
 
     @cached_property
     def needs(self) -> dict[str, Any]:
         """What an offer must have, as far as the run decides it: fields of `Requirements`."""
-        copies = 2 if self.settings.flag("push_to_hub") else 1
-        sent = (self.checkpoints + 1) * estimates.checkpoint_gb(self.adapter_mb) * copies
         return {
-            "gpu_ram_gb": self.gpu_ram_gb,
+            "gpu_ram_gb": max(
+                self.gpu_ram_gb, self.card_gb or (0.0 if self.is_quantised else estimates.GUIDE_GPU_RAM_GB)
+            ),
             "cpu_ram_gb": estimates.CPU_RAM_QUANTISED_GB if self.is_quantised else estimates.CPU_RAM_GB,
             "num_gpus": self.batching.gpus,
-            "cuda_version": estimates.CUDA_VERSION,
-            "compute_cap": estimates.COMPUTE_CAP,
+            "cuda_version": estimates.CUDA_VERSION.get(self.settings.text("version", "3.1.6"), 12.8),
+            "compute_cap": estimates.compute_cap(self.precision),
             "hours": self.hours,
             "download_gb": round(estimates.WEIGHTS_GB + estimates.WHEELS_GB + self.dataset.size_bytes / 1e9, 1),
-            "upload_gb": round(sent, 1),
+            "upload_gb": round(self.sent_gb, 1),
             "disk_gb": self.disk_gb,
         }
+
+    def _amount(self, name: str) -> float:
+        """A role's variable, which its own specification checks."""
+        try:
+            amount = float(self.settings.raw(name) or 0)
+        except (TypeError, ValueError):
+            return 0.0
+        return amount if math.isfinite(amount) else 0.0
 
     def describe_adapter(self) -> str:
         """In words: what is trained, and how."""
@@ -187,7 +222,7 @@ class Draft:
             algorithm = settings.get("algo", "unknown") if isinstance(settings, Mapping) else "not set"
             kind = f"lycoris ({algorithm})"
         else:
-            kind = f"LoRA of rank {self.lora_rank} on {self.settings.text('flux_lora_target') or 'the default layers'}"
+            kind = f"LoRA of rank {self.lora_rank} on {self.lora_target}"
         accumulated = f" x {self.batching.accumulation}" if self.batching.accumulation > 1 else ""
         precision = self.precision if self.is_quantised else "not quantised"
         return (

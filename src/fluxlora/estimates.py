@@ -27,8 +27,16 @@ ADAPTER_FACTOR = 5
 # FLUX.md: quantising takes about 50 GB of the host's memory; unquantised loading holds the 24 GB transformer once.
 CPU_RAM_GB, CPU_RAM_QUANTISED_GB = 40.0, 64.0
 
-# The locked torch 2.9.1 is built for CUDA 12.8; bfloat16 needs compute capability 8.0, 800 in vast.ai's notation.
-CUDA_VERSION, COMPUTE_CAP = 12.8, 800
+# What the guide asks for, with the model as it is.
+GUIDE_GPU_RAM_GB = 40.0
+# A card sold as 24 GB shows vast.ai 23.0 (L4) to 24.6, one of 48 GB 46.1 (A40, L40S) to 49.1, one of 80 GB 81.6.
+CARD_SHARE = 0.94
+
+# What each line's locked torch is built for: 2.9.1, 2.13.0, and 2.7.1 of the last checkout that poetry installs.
+CUDA_VERSION: Mapping[str, float] = {"3.1.6": 12.8, "4.10.1": 13.0, "git": 12.8}
+# bfloat16 needs compute capability 8.0, 800 in vast.ai's notation; fp8 needs Ada, and torchao's, says OPTIONS.md,
+# Hopper.
+COMPUTE_CAP, COMPUTE_CAP_FP8, COMPUTE_CAP_FP8_TORCHAO = 800, 890, 900
 
 # Transformer 23.8, T5 9.5, CLIP 0.25, VAE 0.17; measured 5.3 GB of wheels that unpack to 8.6 GB.
 WEIGHTS_GB, WHEELS_GB, ENVIRONMENT_GB = 34.0, 5.3, 8.6
@@ -38,7 +46,9 @@ SLACK_GB = 15.0
 LATENT_GB_PER_MEGAPIXEL, EMBED_GB = 0.001, 0.0042
 
 # Computed from the model's shapes: MB of a rank 16 LoRA in bf16, by flux_lora_target; the largest for the others.
-ADAPTER_MB_AT_RANK_16: Mapping[str, float] = {"all": 52, "mmdit": 37, "all+ffs": 131}
+ADAPTER_MB_AT_RANK_16: Mapping[str, float] = {"all": 52, "mmdit": 37, "context": 15, "all+ffs": 131}
+# Computed too: a LoKr with the guide's factors, 16, and 8 in the feed-forward layers.
+LOKR_MB = 160.0
 # With the optimizer's states a checkpoint is about four times the adapter.
 CHECKPOINT_FACTOR = 4
 
@@ -59,6 +69,13 @@ def gpu_ram_gb(precision: str, *, batch_size: int, megapixels: float, adapter_mb
     samples = SAMPLE_GB_AT_1024 * (batch_size * megapixels / 1.048576 - 1)
     adapter = ADAPTER_FACTOR * max(adapter_mb - ADAPTER_MB_AT_RANK_16["all+ffs"], 0) / 1000
     return float(math.ceil(GPU_RAM_GB.get(precision, GPU_RAM_GB["no_change"]) + samples + adapter))
+
+
+def compute_cap(precision: str) -> int:
+    """The least compute capability, times 100."""
+    if precision.startswith("fp8"):
+        return COMPUTE_CAP_FP8_TORCHAO if "torchao" in precision else COMPUTE_CAP_FP8
+    return COMPUTE_CAP
 
 
 def adapter_mb(target: str, rank: int) -> float:

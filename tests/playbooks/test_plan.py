@@ -36,6 +36,19 @@ def test_a_mistake_is_named_before_anything_is_rented(paper, settings, sentence)
     assert paper.rents() == 0
 
 
+def test_a_card_preset_decides_which_offers_are_looked_at(paper):
+    done = paper.play("plan", "my-style", "-v", run_presets="512,24gb", run_rehearsal="false")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 GPU with 23 GB, 64 GB of memory" in done.stdout
+    assert "int8-quanto" in done.stdout
+
+
+def test_a_run_that_does_not_fit_on_its_card_is_refused_with_what_to_do(paper):
+    done = paper.play("plan", "my-style", run_presets="24gb,rank128", run_rehearsal="false")
+    assert done.returncode != 0
+    assert "or choose larger cards" in done.stdout
+
+
 def test_group_variables_load_in_plays_and_presets_win_over_the_guide(paper):
     done = paper.play(
         "plan", "my-style", "-v", run_presets="lokr", run_rehearsal="false", simpletuner_train_batch_size="2"

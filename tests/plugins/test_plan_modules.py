@@ -81,6 +81,19 @@ def test_presets_are_resolved_or_refused(play: Play) -> None:
     assert not any(result["changed"] for result in results)
 
 
+def test_presets_are_read_with_their_reasons_and_tried_together(play: Play) -> None:
+    wishes = ([], "512+lokr", {"presets": "512,lokr", "check_mode": True}, "512,1024", "51")
+    calls = (wish if isinstance(wish, dict) else {"presets": wish} for wish in wishes)
+    everything, two, checked, conflict, unknown = play("training_preset_info", *calls)
+    assert codes([everything, two, checked, conflict, unknown]) == ["ok", "ok", "ok", "ok", "unknown_preset"]
+    assert len(everything["presets"]) == len(everything["lines"]) > 10
+    assert two == checked
+    assert (two["together"], conflict["together"]) == (["512", "lokr"], [])
+    assert "cannot be combined" in conflict["lines"][-1]
+    (rate,) = [each for each in two["presets"][1]["settings"] if each["variable"] == "simpletuner_learning_rate"]
+    assert (rate["value"], "Ten times" in rate["reason"]) == (0.001, True)
+
+
 def test_a_plan_is_made_or_refused_and_is_the_same_in_check_mode(play: Play, photos: Path) -> None:
     groups = ("training", "preset_1024")
     merged = {k: v for group in groups for k, v in variables_of(PROJECT / f"group_vars/{group}.yml").items()}

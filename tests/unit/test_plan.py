@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fluxlora import plan
 from fluxlora.dataset import Dataset, Finding, Picture, Severity
+from fluxlora.draft import Draft
 from fluxlora.offers import Requirements
 from fluxlora.presets import variables_of
 
@@ -56,7 +57,7 @@ def test_what_an_offer_must_have_follows_from_the_plan() -> None:
 def test_a_smaller_resolution_takes_a_quarter_of_the_time_and_less_memory() -> None:
     large, small = made(), made("preset_512")
     assert large.hours > 3 * small.hours
-    assert large.requirements.gpu_ram_gb > small.requirements.gpu_ram_gb
+    assert Draft.of(variables(), dataset()).gpu_ram_gb > Draft.of(variables("preset_512"), dataset()).gpu_ram_gb
 
 
 def test_a_rehearsal_is_planned_at_its_divided_edges() -> None:

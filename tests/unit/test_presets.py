@@ -1,12 +1,16 @@
-"""Presets: names, conflicts, the default, misspelt variables."""
+"""Presets: names, conflicts, the default, misspelt variables, and what each one and each combination comes to."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fluxlora import presets
+from fluxlora import plan, presets
+from fluxlora.dataset import scan
 from fluxlora.errors import InputError
 
 PROJECT = Path(__file__).parents[2]
@@ -60,6 +64,8 @@ def test_an_unknown_preset_is_refused_with_the_nearest_one(project: Path) -> Non
         presets.resolve("512,lork", project)
     assert refused.value.code == "unknown_preset"
     assert "1024, 512, empty, lokr" in refused.value.hint
+    with pytest.raises(InputError, match="'lork', did you mean 'lokr'"):
+        presets.describe("lork", project)
 
 
 def test_two_presets_that_set_one_variable_are_refused_by_name(project: Path) -> None:
@@ -125,3 +131,94 @@ def test_every_role_variable_in_the_projects_group_variables_is_known() -> None:
     files = [file for file in (PROJECT / "group_vars").glob("*.yml") if file.stem != "all"]
     names = {name for file in files for name in presets.variables_of(file)}
     assert presets.misspelt(names, PROJECT) == ()
+
+
+RESOLUTIONS = ("1024", "512", "multires", "arb")
+TARGETS, RANKS, CARDS = ("attention", "context", "mmdit"), ("rank4", "rank64", "rank128"), ("24gb", "48gb", "80gb")
+LENGTHS, RATES = ("long", "short"), ("aggressive", "gentle")
+KINDS = (RESOLUTIONS, ("lokr",), TARGETS, RANKS, CARDS, LENGTHS, RATES)
+GUIDE = presets.variables_of(PROJECT / "group_vars/training.yml")
+SETTINGS = {name: presets.variables(name, PROJECT) for name in presets.available(PROJECT)}
+EXAMPLE = scan(PROJECT / "examples/dataset")
+
+
+def refusals(chosen: Iterable[str]) -> tuple[str, ...]:
+    """Why a run with these presets is refused, before or by its plan."""
+    merged: dict[str, Any] = dict(GUIDE)
+    try:
+        names = presets.resolve(list(chosen), PROJECT)
+    except InputError as error:
+        return (str(error),)
+    for name in names:
+        merged |= SETTINGS[name]
+    return plan.make(merged, run="my-style", presets=names, dataset=EXAMPLE).errors
+
+
+def pairs(*groups: Iterable[str]) -> set[frozenset[str]]:
+    return {frozenset(pair) for pair in itertools.product(*groups)}
+
+
+def test_every_preset_is_of_the_kind_that_is_known_here() -> None:
+    kinds: dict[str, set[str]] = {}
+    for name in presets.available(PROJECT):
+        kinds.setdefault(presets.describe(name, PROJECT).kind, set()).add(name)
+    assert list(map(set, KINDS)) == [kinds.get(kind, set()) for kind in presets.KINDS.values()]
+    assert "other" not in kinds
+
+
+def test_every_pair_of_presets_plans_or_is_refused_with_both_named_or_a_sentence() -> None:
+    outcomes = {frozenset(pair): refusals(pair) for pair in itertools.combinations(SETTINGS, 2)}
+    refused = {pair for pair, errors in outcomes.items() if errors}
+    of_a_kind = {frozenset(pair) for kind in KINDS for pair in itertools.combinations(kind, 2)}
+    not_for_lokr = pairs(("lokr",), (*TARGETS, *RANKS, *RATES))
+    assert refused == of_a_kind | not_for_lokr | {frozenset(("24gb", "rank128"))}
+    for pair in of_a_kind | not_for_lokr:
+        (sentence,) = outcomes[pair]
+        assert all(name in sentence for name in pair)
+    (room,) = outcomes[frozenset(("24gb", "rank128"))]
+    assert "GPU memory" in room
+
+
+@pytest.mark.parametrize("adapter", ["LoRA", "LoKr"])
+def test_one_preset_of_every_kind_makes_a_sound_plan(adapter: str) -> None:
+    kinds = (RESOLUTIONS, CARDS, LENGTHS, *([TARGETS, RANKS, RATES] if adapter == "LoRA" else [["lokr"]]))
+    combinations = list(itertools.product(*kinds))
+    assert len(combinations) == {"LoRA": 432, "LoKr": 24}[adapter]
+    assert {chosen: errors for chosen in combinations if (errors := refusals(chosen))} == {}
+
+
+@pytest.mark.parametrize(("card", "gigabytes"), [("24gb", 22.56), ("48gb", 45.12), ("80gb", 75.2)])
+def test_a_card_is_asked_of_the_offers(card: str, gigabytes: float) -> None:
+    made = plan.make(GUIDE | SETTINGS["1024"] | SETTINGS[card], run="my-style", presets=[card], dataset=EXAMPLE)
+    assert made.requirements.gpu_ram_gb == pytest.approx(gigabytes)
+    assert made.requirements.compute_cap == 800
+
+
+def test_a_quantised_model_asks_for_host_memory_and_fp8_for_the_cards_that_have_it() -> None:
+    card = GUIDE | SETTINGS["1024"] | SETTINGS["24gb"]
+    need = plan.make(card, run="my-style", presets=[], dataset=EXAMPLE).requirements
+    assert (need.cpu_ram_gb, need.compute_cap) == (64, 800)
+    for precision, capability in (("fp8-quanto", 890), ("fp8-torchao", 900)):
+        chosen = card | {"simpletuner_base_model_precision": precision}
+        found = plan.make(chosen, run="my-style", presets=[], dataset=EXAMPLE)
+        assert (found.errors, found.requirements.compute_cap) == ((), capability)
+
+
+def test_a_preset_tells_its_purpose_and_the_reason_of_each_setting(project: Path) -> None:
+    (project / "group_vars/preset_small.yml").write_text(
+        "---\n# For small cards.\n# Cheap ones.\nplan_card_gb: 24\n# Half of it.\nsimpletuner_train_batch_size: 1\n"
+    )
+    found = presets.describe("small", project)
+    assert (found.kind, found.purpose) == ("card", "For small cards. Cheap ones.")
+    assert [(each.variable, each.value, each.reason) for each in found.settings] == [
+        ("plan_card_gb", 24, ""),
+        ("simpletuner_train_batch_size", 1, "Half of it."),
+    ]
+    assert "  # Half of it." in found.lines()
+
+
+def test_presets_shown_without_names_are_a_line_each_and_with_names_tried_together() -> None:
+    everything = presets.show([], PROJECT)
+    assert len(everything.lines()) == len(presets.available(PROJECT))
+    assert presets.show("24gb,lokr", PROJECT).lines()[-1] == "Together a run has 1024 + 24gb + lokr."
+    assert "cannot be combined" in presets.show("rank4,lokr", PROJECT).lines()[-1]

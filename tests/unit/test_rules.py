@@ -54,15 +54,60 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
         "set simpletuner_flow_schedule_shift to 0",
         draft(flow_schedule_auto_shift=False, flow_schedule_shift=3),
     ),
-    "lokr_learning_rate": (
-        draft("1024", "lokr", learning_rate="1e-4"),
-        "take 1e-3",
-        draft("1024", "lokr"),
-    ),
     "lora_learning_rate": (
         draft(learning_rate=1e-3),
         "take 1e-4",
-        draft(learning_rate=3e-4),
+        draft("1024", "aggressive"),
+    ),
+    "learning_rate_of_a_high_rank": (
+        draft("1024", "rank64", "aggressive"),
+        "at simpletuner_lora_rank 64",
+        draft("1024", "rank64"),
+    ),
+    "lokr_learning_rate": (
+        draft("1024", "lokr", learning_rate="1e-4"),
+        "take 0.001",
+        draft("1024", "lokr"),
+    ),
+    "lokr_on_a_small_batch": (
+        draft("1024", "lokr", train_batch_size=1),
+        "so that it sees 4",
+        draft("1024", "lokr", "24gb"),
+    ),
+    "four_bits_and_lion": (
+        draft(base_model_precision="nf4-bnb", optimizer="bnb-lion8bit"),
+        "take adamw_bf16",
+        draft(base_model_precision="nf4-bnb"),
+    ),
+    "so_high_a_rank": (
+        draft("1024", "rank128"),
+        "simpletuner_lora_rank is 128",
+        draft("1024", "rank4"),
+    ),
+    "targets_that_travel": (
+        draft(),
+        "preset attention",
+        draft("1024", "attention"),
+    ),
+    "an_experimental_target": (
+        draft("1024", "context"),
+        "nobody knows",
+        draft("1024", "mmdit"),
+    ),
+    "some_captions_are_left_out": (
+        draft(),
+        "recommends 0.1",
+        draft(caption_dropout_probability=0.1),
+    ),
+    "guidance_that_others_can_follow": (
+        draft(flux_guidance_value=3.5),
+        "1 keeps it compatible",
+        draft(),
+    ),
+    "drawn_with_what_it_was_trained_on": (
+        draft("1024", "24gb"),
+        "int8-quanto: load the model",
+        draft("1024", "48gb"),
     ),
     "a_data_backend_is_enabled": (
         draft(datasets=backends({"disabled": True})),
@@ -94,6 +139,26 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
         "leaves out 1 images of aspect 1.",
         draft("arb", data=pictures((1024, 1024), (1600, 1000), each=1)),
     ),
+    "pictures_are_not_blown_up": (
+        draft("arb", data=pictures((700, 500), (1600, 1024))),
+        "700x500-0.jpg (700x500)",
+        draft("multires", data=pictures((384, 512), (1600, 1024))),
+    ),
+    "buckets_divide_into_batches": (
+        draft(data=pictures((1024, 1024), each=22)),
+        "22 of aspect 1.0 in square_1024",
+        draft(data=pictures((1024, 1024), each=24)),
+    ),
+    "shapes_are_learnt_too": (
+        draft("arb", data=pictures((1024, 1024), (1600, 1024))),
+        "squares are the safe choice",
+        draft("multires", data=pictures((1024, 1024), (1600, 1024))),
+    ),
+    "a_crop_that_is_read": (
+        draft(datasets=backends({"crop": False})),
+        "crop_aspect, crop_style",
+        draft("arb"),
+    ),
     "steps_or_epochs": (
         draft(num_train_epochs=1),
         "SimpleTuner refuses both",
@@ -102,6 +167,46 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
     "a_checkpoint_before_the_end": (
         draft(checkpointing_steps=9000),
         "nothing to resume from",
+        draft(),
+    ),
+    "what_an_interruption_costs": (
+        draft("80gb", "1024", checkpointing_steps=500, others={"provision_max_price_per_hour": 2}),
+        "up to about 2.8 hours, up to $5.56 at $2 an hour. Set it to 250",
+        draft("80gb", "1024"),
+    ),
+    "checkpoints_are_worth_their_bytes": (
+        draft("1024", "rank128", checkpointing_steps=200),
+        "25 checkpoints send about 218 GB",
+        draft("1024", "rank128"),
+    ),
+    "warm_up_ends_before_the_run": (
+        draft(lr_warmup_steps=100, max_train_steps=150),
+        "hardly reached",
+        draft(lr_warmup_steps=100, max_train_steps=250),
+    ),
+    "seen_often_enough": (
+        draft(),
+        "seen about 909 times",
+        draft(max_train_steps=2500),
+    ),
+    "the_card_has_room": (
+        draft("1024", "24gb", "rank128"),
+        "needs about 24 GB",
+        draft("1024", "24gb", "rank64"),
+    ),
+    "fp8_has_its_hardware": (
+        draft(base_model_precision="fp8-quanto", others={"provision_gpu_names": ["RTX 4090", "RTX 3090"]}),
+        "provision_gpu_names has RTX 3090",
+        draft(base_model_precision="fp8-quanto", others={"provision_gpu_names": ["RTX 4090"]}),
+    ),
+    "int8_before_fp8": (
+        draft(base_model_precision="fp8-quanto"),
+        "int8-quanto is faster",
+        draft(base_model_precision="int8-quanto"),
+    ),
+    "memory_is_saved": (
+        draft(gradient_checkpointing=False),
+        "turn it on",
         draft(),
     ),
     "the_disk_is_large_enough": (
@@ -118,6 +223,16 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
         draft(),
         "trigger word",
         draft(validation_prompt="a photo of sksbadz"),
+    ),
+    "pictures_on_the_way_are_few": (
+        draft(validation_steps=2),
+        "raise simpletuner_validation_steps",
+        draft(),
+    ),
+    "inference_steps_that_show_something": (
+        draft(validation_num_inference_steps=8),
+        "with 15 to 28",
+        draft("1024", validation_num_inference_steps=2, pixel_divisor=8),
     ),
 }
 
@@ -149,6 +264,30 @@ def test_a_rule_is_silent_where_all_is_well(name: str) -> None:
 def test_a_rule_says_in_one_sentence_what_it_watches_over() -> None:
     for each in RULES:
         assert re.fullmatch(r"[A-Z][^\n]+\.", each.purpose), each.name
+
+
+@pytest.mark.parametrize(
+    ("name", "looked_at", "words"),
+    [
+        ("lora_learning_rate", draft(learning_rate=1e-5), "learns next to nothing"),
+        ("lokr_learning_rate", draft("1024", "lokr", learning_rate=5e-3), "far above the 0.001"),
+        ("lokr_learning_rate", draft("1024", "lokr", optimizer="optimi-lion", learning_rate=5e-5), "take 0.0002"),
+        (
+            "what_an_interruption_costs",
+            draft("80gb", "1024", checkpointing_steps=500),
+            "about 2.8 hours. Set it to 250",
+        ),
+    ],
+)
+def test_a_rule_with_two_sides_watches_both(name: str, looked_at: Draft, words: str) -> None:
+    (message,) = said(name, looked_at)
+    assert words in message
+
+
+def test_a_lokr_is_not_judged_by_the_rules_of_a_lora() -> None:
+    lokr = draft("1024", "lokr", lora_rank=128, flux_lora_target="context+ffs")
+    ours = ("lora_learning_rate", "learning_rate_of_a_high_rank", "so_high_a_rank", "targets_that_travel")
+    assert [list(said(name, lokr)) for name in (*ours, "an_experimental_target")] == [[]] * 5
 
 
 def test_nothing_is_said_twice() -> None:

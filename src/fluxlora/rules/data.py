@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from fluxlora.buckets import Backend
+from fluxlora.dataset import Picture
 from fluxlora.draft import Draft
 from fluxlora.rules.rule import Source, Weight, rule
 
 # Pictures that a message names; a large dataset may have thousands.
 _SHOWN = 5
+# The guide's own multi-resolution file enlarges 384 pixels to 512.
+_LARGEST_ENLARGEMENT = 1.34
 
 
 @rule(Weight.REFUSED, Source.TRAINER)
@@ -81,3 +85,72 @@ def every_bucket_fills_a_batch(draft: Draft) -> Iterator[str]:
                 f"are fewer than simpletuner_train_batch_size, {draft.batching.batch_size}. Lower it, or set repeats "
                 "on the backend."
             )
+
+
+@rule(Weight.SPOILT, Source.QUICK_START)
+def pictures_are_not_blown_up(draft: Draft) -> Iterator[str]:
+    """FLUX learns what is wrong with a picture first, so none is enlarged by more than a third."""
+    for each in draft.backends:
+        backend = each.backend
+        small = [
+            picture
+            for picture in draft.dataset.pictures
+            if backend.fits(picture) and backend.target_edge > _LARGEST_ENLARGEMENT * _edge(picture, backend)
+        ]
+        if small:
+            names = ", ".join(f"{one.file} ({one.width}x{one.height})" for one in small[:_SHOWN])
+            more = f" and {len(small) - _SHOWN} more" if len(small) > _SHOWN else ""
+            yield (
+                f"Data backend {backend.id} enlarges {len(small)} images by more than a third to {backend.target_edge} "
+                f"pixels, and the adapter learns the blur: {names}{more}. Replace them, or raise minimum_image_size on "
+                "the backend."
+            )
+
+
+@rule(Weight.HINT, Source.GUIDE)
+def buckets_divide_into_batches(draft: Draft) -> Iterator[str]:
+    """A bucket's samples divide by the batch size, or some pictures are seen more often than others."""
+    size = draft.batching.batch_size
+    uneven = {
+        f"{bucket.samples} of aspect {bucket.aspect} in {each.backend.id}": bucket.samples % size
+        for each in draft.backends
+        for bucket in each.buckets
+        if bucket.samples % size
+    }
+    if uneven:
+        shown = ", ".join(list(uneven)[:_SHOWN])
+        more = f" and {len(uneven) - _SHOWN} more" if len(uneven) > _SHOWN else ""
+        yield (
+            f"These samples do not divide by simpletuner_train_batch_size, {size}, so the last batch of an epoch "
+            f"repeats some: {shown}{more}. Add or take away images if it matters to you."
+        )
+
+
+@rule(Weight.HINT, Source.QUICK_START)
+def shapes_are_learnt_too(draft: Draft) -> Iterator[str]:
+    """Pictures in their own aspect ratios may tie what is learnt to those shapes."""
+    for each in draft.backends:
+        if not each.backend.square and len(each.buckets) > 1:
+            yield (
+                f"Data backend {each.backend.id} trains on {len(each.buckets)} shapes: FLUX may tie what it learns to "
+                "these; squares are the safe choice."
+            )
+
+
+@rule(Weight.HINT, Source.TRAINER)
+def a_crop_that_is_read(draft: Draft) -> Iterator[str]:
+    """What a data backend says of cropping counts only where it crops."""
+    for entry in draft.entries:
+        moot = [key for key in ("crop_aspect", "crop_aspect_buckets", "crop_style") if key in entry]
+        if not entry.get("crop", False) and moot:
+            yield (
+                f"Data backend {entry.get('id')} has crop: false, so SimpleTuner does not read its {', '.join(moot)}: "
+                "leave them out, or set crop to true."
+            )
+
+
+def _edge(picture: Picture, backend: Backend) -> float:
+    """What is scaled to the backend's edge: the shorter edge of a square's crop, else the edge of the same area."""
+    if backend.square:
+        return min(picture.width, picture.height)
+    return math.sqrt(picture.width * picture.height)

@@ -8,6 +8,49 @@ from collections.abc import Iterator
 from fluxlora.draft import Draft
 from fluxlora.rules.rule import Source, Weight, rule
 
+# vast.ai's names of cards before Ada, as far as they begin.
+_BEFORE_ADA = ("GTX", "RTX 20", "RTX 30", "RTX A", "A10", "A30", "A40", "A100", "Tesla", "Q RTX", "Titan", "V100")
+
+
+@rule(Weight.REFUSED, Source.QUICK_START)
+def the_card_has_room(draft: Draft) -> Iterator[str]:
+    """The model in its precision, the batch and the adapter fit on the card that was asked for."""
+    if 0 < draft.card_gb < draft.gpu_ram_gb:
+        yield (
+            f"This run needs about {draft.gpu_ram_gb:.0f} GB of GPU memory, and the cards that plan_card_gb asks for "
+            f"have {draft.card_gb:.0f}: lower simpletuner_train_batch_size, resolution or rank, quantise the model "
+            "(simpletuner_base_model_precision), or choose larger cards."
+        )
+
+
+@rule(Weight.REFUSED, Source.OURS)
+def fp8_has_its_hardware(draft: Draft) -> Iterator[str]:
+    """Precision fp8 needs compute capability 8.9, that is Ada, or newer."""
+    names = draft.settings.raw("provision_gpu_names")
+    old = [str(name) for name in names if str(name).startswith(_BEFORE_ADA)] if isinstance(names, list) else []
+    if draft.precision.startswith("fp8") and old:
+        yield (
+            f"simpletuner_base_model_precision is {draft.precision}, which needs compute capability 8.9 or newer, and "
+            f"provision_gpu_names has {', '.join(old)}: take int8-quanto, or newer cards."
+        )
+
+
+@rule(Weight.HINT, Source.OPTIONS)
+def int8_before_fp8(draft: Draft) -> Iterator[str]:
+    """The precision int8-quanto is faster than fp8-quanto, and needs no newer card."""
+    if draft.precision == "fp8-quanto":
+        yield (
+            "simpletuner_base_model_precision is fp8-quanto, as the guide advises: int8-quanto is faster to train and "
+            "runs on older and cheaper cards."
+        )
+
+
+@rule(Weight.LOSS, Source.QUICK_START)
+def memory_is_saved(draft: Draft) -> Iterator[str]:
+    """Gradient checkpointing is on, without which no card has room."""
+    if not draft.settings.flag("gradient_checkpointing", True):
+        yield "simpletuner_gradient_checkpointing is off: turn it on, or the run will hardly fit into GPU memory."
+
 
 @rule(Weight.REFUSED, Source.OURS)
 def the_disk_is_large_enough(draft: Draft) -> Iterator[str]:

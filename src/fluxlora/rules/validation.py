@@ -18,3 +18,21 @@ def the_validation_prompt_is_ones_own(draft: Draft) -> Iterator[str]:
             f"simpletuner_validation_prompt is still the guide's {_GUIDES_PROMPT!r}: say what a good picture of your "
             "subject is, with its trigger word, or the validation images show nothing of the training."
         )
+
+
+@rule(Weight.LOSS, Source.OURS)
+def pictures_on_the_way_are_few(draft: Draft) -> Iterator[str]:
+    """Validation pictures take a small part of the hours."""
+    if draft.validation_hours > draft.hours / 4:
+        yield (
+            f"Validation pictures take about {draft.validation_hours:.1f} of {draft.hours:.1f} hours: raise "
+            "simpletuner_validation_steps or lower simpletuner_validation_num_inference_steps."
+        )
+
+
+@rule(Weight.HINT, Source.TRAINER)
+def inference_steps_that_show_something(draft: Draft) -> Iterator[str]:
+    """FLUX.1-dev draws with 15 to 28 steps."""
+    steps = draft.settings.whole("validation_num_inference_steps", 30)
+    if not 15 <= steps <= 28 and not draft.is_scaled_down:
+        yield f"simpletuner_validation_num_inference_steps is {steps}: FLUX.1-dev draws well with 15 to 28."

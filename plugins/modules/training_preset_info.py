@@ -1,0 +1,89 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read the presets, what they set and why."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: training_preset_info
+short_description: Read the presets, what they set and why
+description:
+  - Reads C(group_vars/preset_NAME.yml); the reasons are the files' comments.
+options:
+  presets:
+    description:
+      - Names as a list, or in one string with C(,) or C(+) between them.
+      - Every preset when empty; those that were named are also tried together.
+    type: raw
+    default: []
+  project_dir:
+    description: Folder that holds C(group_vars) and C(roles). The project that is worked in when it is not given.
+    type: path
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: Read two presets
+  training_preset_info:
+    presets: 512,lokr
+  register: read
+"""
+
+RETURN = r"""
+presets:
+  description: Name, kind and purpose of each preset, and its settings, each with variable, value and reason.
+  type: list
+  elements: dict
+  returned: success
+lines:
+  description: The same for people.
+  type: list
+  elements: str
+  returned: success
+together:
+  description: What a run with these presets has; empty where they do not combine, or none was named.
+  type: list
+  elements: str
+  returned: success
+  sample: ["1024", lokr]
+code:
+  description: The kind of failure, for programs; one of unknown_preset, bad_yaml, bad_input.
+  type: str
+  returned: failure
+hint:
+  description: What to do next, for people.
+  type: str
+  returned: failure
+"""
+
+from dataclasses import asdict  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora import presets  # noqa: E402
+from fluxlora.errors import FluxloraError  # noqa: E402
+from fluxlora.run import project_dir  # noqa: E402
+
+ARGUMENT_SPEC = {"presets": {"type": "raw", "default": []}, "project_dir": {"type": "path"}}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        shown = presets.show(module.params["presets"], Path(module.params["project_dir"] or project_dir()))
+    except FluxloraError as error:
+        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+    module.exit_json(
+        changed=False,
+        presets=[asdict(preset) for preset in shown.presets],
+        lines=shown.lines(),
+        together=list(shown.together),
+    )
+
+
+if __name__ == "__main__":
+    main()
