@@ -36,6 +36,17 @@ options:
     description: Folder with the images and a C(.txt) caption beside each.
     type: path
     required: true
+  trigger_word:
+    description: The word that every caption of the subject should have.
+    type: str
+    default: ""
+  regularisation_pattern:
+    description: File names of pictures that show other things, as a shell would write it.
+    type: str
+    default: ""
+  cache_dir:
+    description: Folder that remembers what was read of the dataset's files.
+    type: path
   project_dir:
     description: Folder that holds C(group_vars) and C(roles). The project that is worked in when it is not given.
     type: path
@@ -120,12 +131,14 @@ hint:
   returned: failure
 """
 
+from collections.abc import Mapping  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 from fluxlora import plan, presets  # noqa: E402
-from fluxlora.dataset import scan  # noqa: E402
+from fluxlora.dataset import Wanted, scan  # noqa: E402
 from fluxlora.errors import FluxloraError  # noqa: E402
 from fluxlora.run import project_dir  # noqa: E402
 
@@ -135,6 +148,9 @@ ARGUMENT_SPEC = {
     "variables": {"type": "dict", "required": True},
     "names": {"type": "list", "elements": "str", "default": []},
     "dataset_path": {"type": "path", "required": True},
+    "trigger_word": {"type": "str", "default": ""},
+    "regularisation_pattern": {"type": "str", "default": ""},
+    "cache_dir": {"type": "path"},
     "project_dir": {"type": "path"},
 }
 
@@ -144,8 +160,9 @@ def main() -> None:
     wanted = module.params
     try:
         project = Path(wanted["project_dir"] or project_dir())
+        cache = Path(wanted["cache_dir"]) if wanted["cache_dir"] else None
         unknown = [str(each) for each in presets.misspelt(wanted["names"], project)]
-        dataset = scan(Path(wanted["dataset_path"]))
+        dataset = scan(Path(wanted["dataset_path"]), meant(wanted), cache_dir=cache)
         made = plan.make(wanted["variables"], run=wanted["run"], presets=wanted["presets"], dataset=dataset)
     except FluxloraError as error:
         module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
@@ -158,6 +175,11 @@ def main() -> None:
         )
     facts = made.as_facts()
     module.exit_json(changed=False, plan=facts, ansible_facts={"training_plan": facts["requirements"]})
+
+
+def meant(wanted: Mapping[str, Any]) -> Wanted:
+    version = wanted["variables"].get("simpletuner_version", Wanted.simpletuner_version)
+    return Wanted(wanted["trigger_word"], wanted["regularisation_pattern"], str(version))
 
 
 if __name__ == "__main__":

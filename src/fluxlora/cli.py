@@ -60,6 +60,17 @@ def plan(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tu
 
 @cli.command()
 @_planned
+@click.option("--fix", "copy", type=Path, metavar="FOLDER", help="Write a corrected copy there; nothing else changes.")
+def check(
+    dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], copy: Path | None
+) -> None:
+    """Look at every picture and caption, and say what the training will make of it. Needs no key and no network."""
+    run = _run(dataset, name, presets) | ({"plan_corrected_copy": str(copy.resolve())} if copy else {})
+    _finish(_play("check", run | _settings(settings), offline=True))
+
+
+@cli.command()
+@_planned
 @click.option("--rehearse", is_flag=True, help="Hold the whole run on this machine, for free, scaled down.")
 def train(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], rehearse: bool) -> None:
     """Rent, train, bring the adapter home, give the instance back. Call it again to go on."""
@@ -181,7 +192,15 @@ def _settings(settings: tuple[str, ...]) -> dict[str, str]:
 
 
 def _play(verb: str, variables: Mapping[str, str], *, offline: bool = False) -> Outcome:
-    return play(verb, variables, offline=offline, on_event=Talk(say=click.echo).on_event)
+    return play(verb, variables, offline=offline, on_event=_talk().on_event)
+
+
+def _talk() -> Talk:
+    """On a terminal progress is one line that is written over, and goes when the next thing is said."""
+    clear = "\r\x1b[K"
+    if not sys.stdout.isatty():
+        return Talk(say=click.echo)
+    return Talk(say=lambda line: click.echo(clear + line), draw=lambda line: click.echo(clear + line, nl=False))
 
 
 def _finish(outcome: Outcome) -> None:

@@ -7,15 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fluxlora import estimates, rules
+from fluxlora import estimates, fit, rules
 from fluxlora.buckets import Sorted
-from fluxlora.dataset import Dataset, Finding, Severity
+from fluxlora.dataset import Dataset, Finding, Severity, told
 from fluxlora.draft import Draft
 from fluxlora.offers import Requirements
 from fluxlora.rules import Verdict, Weight
-
-# Findings about files are shown up to this many of a kind; a large dataset may have thousands.
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,8 @@ class Plan:
 def make(variables: Mapping[str, Any], *, run: str, presets: Sequence[str], dataset: Dataset) -> Plan:
     """Work the plan out. What the user has to mend ends up in its `errors`, as one sentence each; nothing is raised."""
     draft = Draft.of(variables, dataset)
-    said = sorted([*_of_files(dataset.findings), *rules.judge(draft)], key=lambda verdict: -verdict.weight)
+    found = [*dataset.findings, *fit.findings(draft)]
+    said = sorted([*_of_files(found), *rules.judge(draft)], key=lambda verdict: -verdict.weight)
     return Plan(
         run=run,
         presets=tuple(presets),
@@ -122,14 +120,8 @@ def make(variables: Mapping[str, Any], *, run: str, presets: Sequence[str], data
 
 
 def _of_files(findings: Iterable[Finding]) -> Iterator[Verdict]:
-    kinds: dict[tuple[Severity, str], list[Finding]] = {}
-    for finding in findings:
-        kinds.setdefault((finding.severity, finding.code), []).append(finding)
-    for (severity, code), same in kinds.items():
-        weight = Weight.REFUSED if severity is Severity.ERROR else Weight.LOSS
-        yield from (Verdict(weight, str(finding)) for finding in same[:_SHOWN])
-        if len(same) > _SHOWN:
-            yield Verdict(weight, f"... and {len(same) - _SHOWN} more files of this kind ({code}).")
+    for severity, sentence in told(findings):
+        yield Verdict(Weight.REFUSED if severity is Severity.ERROR else Weight.LOSS, sentence)
 
 
 def _backend_facts(each: Sorted) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# What actions show while they work, as in plugins/action/dataset_check.py.
+_PROGRESS = re.compile(r"looked at (\d+) of (\d+) files")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -16,9 +18,12 @@ class Talk:
     """Says each stage, what debug tasks show, what goes wrong; and keeps the seconds of each stage."""
 
     say: Callable[[str], Any]
+    # Writes over the last line, where that can be done; else progress is said now and then.
+    draw: Callable[[str], Any] | None = None
     stages: dict[str, float] = field(default_factory=dict)
     _stage: str = ""
     _since: float = field(default_factory=time.monotonic)
+    _tenth: int = 0
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take one event of ansible-runner."""
@@ -36,6 +41,14 @@ class Talk:
                 self._complain(data)
             case "verbose" | "warning" | "system_warning" | "deprecated":
                 self._pass_on(event.get("stdout", ""))
+
+    def _progress(self, done: int, total: int, text: str) -> None:
+        if self.draw:
+            filled = 30 * done // total
+            self.draw(f"   [{'#' * filled}{'-' * (30 - filled)}] {text}")
+        elif (tenth := 10 * done // total) != self._tenth:
+            self.say(f"   {text}")
+            self._tenth = tenth
 
     def _enter(self, stage: str) -> None:
         now = time.monotonic()
@@ -61,5 +74,7 @@ class Talk:
 
     def _pass_on(self, text: str) -> None:
         plain = _ANSI.sub("", text).strip()
-        if plain and not plain.startswith(("Using ", "PLAYBOOK:", "[DEPRECATION")):
+        if progress := _PROGRESS.fullmatch(plain):
+            self._progress(int(progress[1]), int(progress[2]), plain)
+        elif plain and not plain.startswith(("Using ", "PLAYBOOK:", "[DEPRECATION")):
             self.say(f"   {plain}")

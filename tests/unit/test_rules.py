@@ -129,11 +129,6 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
         "left without an image",
         draft(data=pictures((800, 600), (1024, 1024))),
     ),
-    "pictures_are_large_enough": (
-        draft(data=pictures((1500, 700), (1024, 1024), each=7)),
-        "1500x700-0.jpg is 1500x700",
-        draft("512", data=pictures((1500, 700), (1024, 1024), each=7)),
-    ),
     "every_bucket_fills_a_batch": (
         draft("arb", data=pictures((1024, 1024), (1600, 1000), each=1), train_batch_size=5),
         "leaves out 1 images of aspect 1.",
@@ -298,12 +293,6 @@ def test_nothing_is_said_twice() -> None:
 def test_neither_epochs_nor_steps_is_refused() -> None:
     (message,) = said("steps_or_epochs", draft(max_train_steps=0))
     assert "are both 0" in message
-
-
-def test_more_pictures_than_a_message_names_are_counted() -> None:
-    (message,) = said("pictures_are_large_enough", draft(data=pictures((1500, 700), (1024, 1024), each=7)))
-    assert "leaves out 7 images" in message
-    assert "and 2 more" in message
 
 
 def test_every_weight_has_a_meaning() -> None:

@@ -9,15 +9,15 @@ from pathlib import Path, PurePosixPath
 from fluxlora.dataset import across, names, rules
 from fluxlora.dataset.across import Wanted
 from fluxlora.dataset.caption import CAPTION_LIMIT_BYTES, Caption
-from fluxlora.dataset.finding import Finding, Severity, by_weight, error, printable, told
+from fluxlora.dataset.finding import MENDED, Finding, Severity, by_weight, error, printable, told, warning
 from fluxlora.dataset.names import Status, stem
 from fluxlora.dataset.picture import Look
 from fluxlora.dataset.reading import Facts, Progress, read
 from fluxlora.errors import InputError
 
 __all__ = [
-    "CAPTION_LIMIT_BYTES", "Dataset", "Finding", "Picture", "Severity", "Wanted", "by_weight", "printable", "scan",
-    "told",
+    "CAPTION_LIMIT_BYTES", "MENDED", "Dataset", "Finding", "Picture", "Progress", "Severity", "Wanted", "by_weight",
+    "printable", "scan", "told", "warning",
 ]  # fmt: skip
 
 
@@ -29,6 +29,8 @@ class Picture:
     width: int
     height: int
     captions: int
+    # Whether its EXIF data swap its edges: as stored it is as wide as it is high here.
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def scan(
         *across.words(captions, wanted),
     ]
     pictures = tuple(
-        Picture(name, *_size(sound[name], wanted), len(caption.lines))
+        _picture(name, sound[name], caption, wanted)
         for name, caption in captions.items()
         if caption.readable and caption.lines
     )
@@ -133,7 +135,8 @@ def _no_caption(name: str, caption: str, other: str | None) -> Finding:
     )
 
 
-def _size(look: Look, wanted: Wanted) -> tuple[int, int]:
+def _picture(name: str, look: Look, caption: Caption, wanted: Wanted) -> Picture:
     """3.1.6 does not see the EXIF data of a PNG."""
     turned = look.turned and (wanted.modern or look.format != "PNG")
-    return (look.height, look.width) if turned else (look.width, look.height)
+    width, height = (look.height, look.width) if turned else (look.width, look.height)
+    return Picture(name, width, height, len(caption.lines), turned)

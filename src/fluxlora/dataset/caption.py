@@ -11,7 +11,7 @@ from pathlib import Path
 CAPTION_LIMIT_BYTES = 64 * 1024
 # SimpleTuner sets FLUX's tokenizer to this many and cuts off the rest.
 TOKEN_LIMIT = 512
-# T5's vocabulary breaks English prose into 1.3 pieces a word or one for four letters, whichever is more.
+# A rule of thumb, for want of T5's vocabulary: 1.3 pieces a word of English, or one for four letters if that is more.
 _PIECES_PER_WORD = 1.3
 _LETTERS_PER_PIECE = 4
 _WORDS = re.compile(r"\w+|[^\w\s]")

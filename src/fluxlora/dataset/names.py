@@ -205,8 +205,8 @@ def _clashes(pictures: list[str]) -> Iterator[Finding]:
     by_fold: dict[str, list[str]] = {}
     for name in pictures:
         by_stem.setdefault(stem(name), []).append(name)
-    for name in by_stem:
-        by_fold.setdefault(fold(name), []).append(name)
+    for same, names in by_stem.items():
+        by_fold.setdefault(fold(same), []).append(names[0])
     for names in by_stem.values():
         for name in names[1:]:
             yield error(

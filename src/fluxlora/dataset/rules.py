@@ -118,8 +118,7 @@ def of_caption(name: str, caption: Caption) -> Iterator[Finding]:
         yield warning(
             name,
             "caption_cut",
-            f"A caption has about {longest} tokens, estimated at 4 letters a token, and T5 reads {TOKEN_LIMIT}: the "
-            "rest is cut off.",
+            f"A caption has about {longest} tokens, by an estimate, and T5 reads {TOKEN_LIMIT}: the rest is cut off.",
             "Shorten it, or spread it over several lines: each line is a caption of its own.",
         )
 

@@ -63,19 +63,6 @@ def every_data_backend_keeps_a_picture(draft: Draft) -> Iterator[str]:
 
 
 @rule(Weight.LOSS, Source.TRAINER)
-def pictures_are_large_enough(draft: Draft) -> Iterator[str]:
-    """Pictures smaller than a data backend's minimum are left out without a word."""
-    for each in draft.backends:
-        if each.too_small:
-            shown = "; ".join(f"{one.file} is {each.backend.too_small(one)}" for one in each.too_small[:_SHOWN])
-            more = f"; and {len(each.too_small) - _SHOWN} more" if len(each.too_small) > _SHOWN else ""
-            yield (
-                f"Data backend {each.backend.id} leaves out {len(each.too_small)} images without a word: {shown}{more}"
-                ". Enlarge them or choose a preset of a smaller resolution."
-            )
-
-
-@rule(Weight.LOSS, Source.TRAINER)
 def every_bucket_fills_a_batch(draft: Draft) -> Iterator[str]:
     """Buckets smaller than a batch are left out without a word."""
     for each in draft.backends:

@@ -1,0 +1,110 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Write a corrected copy of a dataset."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dataset_copy
+short_description: Write a corrected copy of a dataset
+description:
+  - Pictures are turned as their EXIF data ask, put on white where they are transparent, brought to 8 bits and full
+    colours, and get the suffix of what they are; captions become UTF-8 without a byte order mark; names that clash or
+    cannot be seen are changed. What is fine is copied byte for byte.
+  - Exact copies and what cannot be decoded are left out.
+  - The original is only read. A folder that holds something else is not written to.
+options:
+  path:
+    description: Folder with the images and a C(.txt) caption beside each.
+    type: path
+    required: true
+  copy:
+    description: Folder of the copy; new, empty, or an earlier copy of the same dataset.
+    type: path
+    required: true
+  cache_dir:
+    description: Folder that remembers what was read of the dataset's files.
+    type: path
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: Write a corrected copy
+  dataset_copy:
+    path: ./my-style
+    copy: ./my-style-corrected
+"""
+
+RETURN = r"""
+pictures:
+  description: How many pictures the copy holds.
+  type: int
+  returned: success
+remade:
+  description: Those of them, by their names in the original, whose pixels were saved anew.
+  type: list
+  elements: str
+  returned: success
+left_out:
+  description: What was left out or guessed, and why, one sentence each.
+  type: list
+  elements: str
+  returned: success
+lines:
+  description: The same as a person reads it.
+  type: list
+  elements: str
+  returned: success
+code:
+  description: The kind of failure, for programs; no_dataset, copy_in_source, foreign_folder or copy_failed.
+  type: str
+  returned: failure
+hint:
+  description: What to do next, for people.
+  type: str
+  returned: failure
+"""
+
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora.dataset import copy, printable  # noqa: E402
+from fluxlora.errors import FluxloraError  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "path": {"type": "path", "required": True},
+    "copy": {"type": "path", "required": True},
+    "cache_dir": {"type": "path"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    target = Path(module.params["copy"])
+    cache = Path(module.params["cache_dir"]) if module.params["cache_dir"] else None
+    try:
+        wanted = copy.draw_up(Path(module.params["path"]), cache_dir=cache)
+        changed = not copy.is_written(wanted, target)
+        failed = () if module.check_mode else copy.write(wanted, target)
+    except FluxloraError as error:
+        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+    left_out = [*wanted.left_out, *failed]
+    remade = [printable(item.source) for item in wanted.items if item.remade]
+    module.exit_json(
+        changed=changed,
+        pictures=len(wanted.items),
+        remade=remade,
+        left_out=left_out,
+        lines=[
+            f"copy       {printable(str(target))}: {len(wanted.items)} images, {len(remade)} of them saved anew",
+            *(f"note       {sentence}" for sentence in left_out),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""How the pictures of a dataset fit the sizes of a run: the findings that depend on its presets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fluxlora.dataset import Finding, warning
+from fluxlora.draft import Draft
+
+# A photograph of 3:2 loses a third to a square, which is common and seldom hurts; one of 16:9 loses 44 %.
+_MUCH = 0.4
+
+
+def findings(draft: Draft) -> Iterator[Finding]:
+    """For each data backend the pictures that it leaves out, and those that it cuts much off."""
+    for each in draft.backends:
+        backend = each.backend
+        for picture in draft.dataset.pictures:
+            if not backend.fits(picture):
+                yield warning(
+                    picture.file,
+                    "too_small",
+                    f"Data backend {backend.id} leaves it out without a word: it is {backend.too_small(picture)}.",
+                    "Enlarge it, or choose a preset of a smaller resolution.",
+                )
+            elif backend.square and (lost := 1 - _edges(picture.width, picture.height)) > _MUCH:
+                yield warning(
+                    picture.file,
+                    "cropped",
+                    f"Data backend {backend.id} trains on a square of its middle, which leaves out {lost:.0%} of it.",
+                    "Cut out what matters yourself, or train on whole pictures with the preset arb.",
+                )
+
+
+def _edges(width: int, height: int) -> float:
+    return min(width, height) / max(width, height)

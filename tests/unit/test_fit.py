@@ -1,0 +1,49 @@
+"""Pictures that a run's sizes leave out, or cut much off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fluxlora import fit
+from fluxlora.dataset import Dataset, Picture
+from fluxlora.draft import Draft
+
+SQUARE = {"crop": True, "crop_aspect": "square", "resolution": 512, "minimum_image_size": 512}
+
+
+def found(width: int, height: int, **backend: object) -> list[str]:
+    entry = {"id": "square", "resolution_type": "pixel_area", **SQUARE, **backend}
+    picture = Picture("a.jpg", width, height, 1)
+    draft = Draft.of({"simpletuner_datasets": [entry]}, Dataset(Path("/data"), (picture,), (), 0))
+    return [finding.code for finding in fit.findings(draft)]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((512, 512), []),
+        ((511, 2000), ["too_small"]),
+        ((2000, 511), ["too_small"]),
+        ((900, 600), []),
+        ((1920, 1080), ["cropped"]),
+        ((1080, 1920), ["cropped"]),
+    ],
+)
+def test_a_square_leaves_out_what_is_short_and_cuts_what_is_long(size: tuple[int, int], expected: list[str]) -> None:
+    assert found(*size) == expected
+
+
+def test_whole_pictures_are_not_cut() -> None:
+    assert found(1920, 1080, crop=False) == []
+
+
+def test_each_data_backend_speaks_for_itself_and_says_what_to_do() -> None:
+    entries = [{"id": name, "resolution_type": "pixel_area", **SQUARE} for name in ("one", "two")]
+    picture = Picture("a.jpg", 600, 500, 1)
+    draft = Draft.of({"simpletuner_datasets": entries}, Dataset(Path("/data"), (picture,), (), 0))
+    first, second = fit.findings(draft)
+    assert "Data backend one leaves it out" in str(first)
+    assert "both edges must be at least 512 pixels" in str(first)
+    assert "preset of a smaller resolution" in str(second)
