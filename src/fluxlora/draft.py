@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from fluxlora import buckets, estimates
-from fluxlora.buckets import Backend, Batching, Sorted
+from fluxlora.buckets import DEFAULT_VERSION, DEFAULTS, Backend, Batching, Sorted
 from fluxlora.dataset import Dataset
 from fluxlora.errors import InputError
 from fluxlora.options import divide_pixels
@@ -34,7 +34,13 @@ class Draft:
             accumulation=self.settings.whole("gradient_accumulation_steps", 1),
             gpus=self.settings.whole("num_processes", 1),
             oversubscription=self.settings.flag("allow_dataset_oversubscription"),
+            pruning=not self.settings.flag("disable_bucket_pruning"),
         )
+
+    @property
+    def version(self) -> str:
+        """The line of SimpleTuner that will count."""
+        return self.settings.text("version", DEFAULT_VERSION)
 
     @cached_property
     def entries(self) -> tuple[Mapping[str, Any], ...]:
@@ -53,11 +59,12 @@ class Draft:
     @cached_property
     def backends(self) -> tuple[Sorted, ...]:
         """The data backends that can be read, with the pictures in their buckets."""
+        options = {name: self.settings.raw(f"simpletuner_{name}") for name in DEFAULTS}
         found: list[Sorted] = []
         for entry in self.entries:
             try:
-                Backend.of(entry)
-                backend = Backend.of(divide_pixels(entry, self.pixel_divisor))
+                Backend.of(entry, options, self.version)
+                backend = Backend.of(divide_pixels(entry, self.pixel_divisor), options, self.version)
                 found.append(buckets.sort(self.dataset.pictures, backend, self.batching))
             except InputError as error:
                 self.settings.errors.add(str(error))
@@ -199,7 +206,7 @@ class Draft:
             ),
             "cpu_ram_gb": estimates.CPU_RAM_QUANTISED_GB if self.is_quantised else estimates.CPU_RAM_GB,
             "num_gpus": self.batching.gpus,
-            "cuda_version": estimates.CUDA_VERSION.get(self.settings.text("version", "3.1.6"), 12.8),
+            "cuda_version": estimates.CUDA_VERSION.get(self.version, 12.8),
             "compute_cap": estimates.compute_cap(self.precision),
             "hours": self.hours,
             "download_gb": round(estimates.WEIGHTS_GB + estimates.WHEELS_GB + self.dataset.size_bytes / 1e9, 1),

@@ -136,7 +136,7 @@ def _no_caption(name: str, caption: str, other: str | None) -> Finding:
 
 
 def _picture(name: str, look: Look, caption: Caption, wanted: Wanted) -> Picture:
-    """3.1.6 does not see the EXIF data of a PNG."""
-    turned = look.turned and (wanted.modern or look.format != "PNG")
+    """3.1.6 does not see the EXIF data of a PNG, and loses those of an image with an alpha channel."""
+    turned = look.turned and (wanted.modern or (look.format != "PNG" and look.mode != "RGBA"))
     width, height = (look.height, look.width) if turned else (look.width, look.height)
     return Picture(name, width, height, len(caption.lines), turned)
