@@ -23,8 +23,8 @@ options:
     default: []
   variables:
     description:
-      - The merged variables of the trainer's options, C(simpletuner_*), and of the machine that is wanted,
-        C(plan_card_gb), C(provision_disk_gb), C(provision_gpu_names) and C(provision_max_price_per_hour).
+      - The merged variables of the trainer's options, C(simpletuner_*), and of the machine that is asked for,
+        C(plan_card_gb) and some of C(provision_*), such as C(provision_disk_gb).
     type: dict
     required: true
   names:
@@ -100,6 +100,10 @@ plan:
     requirements:
       description: What an offer must have, as options of M(vastai_offer_info).
       type: dict
+    hints:
+      description: What could be better.
+      type: list
+      elements: str
     warnings:
       description: What will work, though hardly as wanted.
       type: list

@@ -165,12 +165,7 @@ class Draft:
     @property
     def card_gb(self) -> float:
         """What the wanted cards have at least; 0 where none was asked for."""
-        return self._amount("plan_card_gb") * estimates.CARD_SHARE
-
-    @property
-    def price_per_hour(self) -> float:
-        """The most that the user wants to pay, in $; 0 where nothing was said."""
-        return self._amount("provision_max_price_per_hour")
+        return self.asked("plan_card_gb") * estimates.CARD_SHARE
 
     @cached_property
     def sent_gb(self) -> float:
@@ -195,7 +190,7 @@ class Draft:
     @cached_property
     def disk_gb(self) -> float:
         """What the user rents, else what will be used and a fifth."""
-        return self._amount("provision_disk_gb") or float(math.ceil(self.disk_used_gb * 1.2))
+        return self.asked("provision_disk_gb") or float(math.ceil(self.disk_used_gb * 1.2))
 
     @cached_property
     def needs(self) -> dict[str, Any]:
@@ -214,8 +209,8 @@ class Draft:
             "disk_gb": self.disk_gb,
         }
 
-    def _amount(self, name: str) -> float:
-        """A role's variable, which its own specification checks."""
+    def asked(self, name: str) -> float:
+        """What the user asks of the machine in this variable; 0 where nothing was asked."""
         try:
             amount = float(self.settings.raw(name) or 0)
         except (TypeError, ValueError):

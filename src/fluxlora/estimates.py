@@ -26,6 +26,7 @@ SAMPLE_GB_AT_1024 = 2.5
 ADAPTER_FACTOR = 5
 # FLUX.md: quantising takes about 50 GB of the host's memory; unquantised loading holds the 24 GB transformer once.
 CPU_RAM_GB, CPU_RAM_QUANTISED_GB = 40.0, 64.0
+QUANTISING_GB = 50.0
 
 # What the guide asks for, with the model as it is.
 GUIDE_GPU_RAM_GB = 40.0

@@ -119,6 +119,12 @@ def test_the_projects_own_presets_stand_beside_lokr_and_not_beside_each_other() 
         presets.resolve("512,1024", PROJECT)
 
 
+def test_no_file_of_variables_writes_a_key_over_another_which_ansible_warns_of_at_every_run() -> None:
+    files = [*(PROJECT / "group_vars").glob("*.yml")]
+    assert len(files) > 10
+    assert [file.name for file in files if "<<:" in file.read_text()] == []
+
+
 def test_no_two_data_backends_of_any_preset_share_a_name_a_suffix_or_a_cache() -> None:
     settings = [presets.variables(name, PROJECT) for name in presets.available(PROJECT)]
     entries = [entry for each in settings for entry in each.get(presets.DATASETS, [])]

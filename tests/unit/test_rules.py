@@ -189,6 +189,11 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
         "needs about 24 GB",
         draft("1024", "24gb", "rank64"),
     ),
+    "the_host_has_memory": (
+        draft("1024", "24gb", others={"provision_cpu_ram_gb": "32"}),
+        "about 50 GB of the host's memory",
+        draft("1024", "48gb", others={"provision_cpu_ram_gb": "32"}),
+    ),
     "fp8_has_its_hardware": (
         draft(base_model_precision="fp8-quanto", others={"provision_gpu_names": ["RTX 4090", "RTX 3090"]}),
         "provision_gpu_names has RTX 3090",
@@ -266,6 +271,12 @@ def test_a_rule_says_in_one_sentence_what_it_watches_over() -> None:
     [
         ("lora_learning_rate", draft(learning_rate=1e-5), "learns next to nothing"),
         ("lokr_learning_rate", draft("1024", "lokr", learning_rate=5e-3), "far above the 0.001"),
+        ("the_card_has_room", draft(others={"provision_gpu_ram_gb": 24}), "provision_gpu_ram_gb is 24"),
+        (
+            "fp8_has_its_hardware",
+            draft(base_model_precision="fp8-quanto", others={"provision_compute_cap": "860"}),
+            "provision_compute_cap is 860",
+        ),
         ("lokr_learning_rate", draft("1024", "lokr", optimizer="optimi-lion", learning_rate=5e-5), "take 0.0002"),
         (
             "what_an_interruption_costs",

@@ -43,7 +43,7 @@ def what_an_interruption_costs(draft: Draft) -> Iterator[str]:
     hours = draft.checkpoint_interval * draft.seconds_per_step / 3600
     if hours > _HOURS_AT_STAKE and draft.checkpoint_interval <= draft.steps:
         wanted = max(math.floor(_HOURS_AT_STAKE * 3600 / draft.seconds_per_step / 50) * 50, 1)
-        price = draft.price_per_hour
+        price = draft.asked("provision_max_price_per_hour")
         money = f", up to ${hours * price:.2f} at ${price:g} an hour" if price else ""
         yield (
             f"simpletuner_checkpointing_steps is {draft.checkpoint_interval}, and an interruption loses what was done "

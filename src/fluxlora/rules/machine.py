@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from fluxlora import estimates
 from fluxlora.draft import Draft
 from fluxlora.rules.rule import Source, Weight, rule
 
@@ -21,6 +22,23 @@ def the_card_has_room(draft: Draft) -> Iterator[str]:
             f"have {draft.card_gb:.0f}: lower simpletuner_train_batch_size, resolution or rank, quantise the model "
             "(simpletuner_base_model_precision), or choose larger cards."
         )
+    asked = draft.asked("provision_gpu_ram_gb")
+    if 0 < asked < draft.gpu_ram_gb:
+        yield (
+            f"This run needs about {draft.gpu_ram_gb:.0f} GB of GPU memory, and provision_gpu_ram_gb is {asked:g}: "
+            "leave it to the plan, or lower simpletuner_train_batch_size, resolution or rank."
+        )
+
+
+@rule(Weight.REFUSED, Source.QUICK_START)
+def the_host_has_memory(draft: Draft) -> Iterator[str]:
+    """Quantising FLUX takes about 50 GB of the host's memory, or the trainer is killed."""
+    asked = draft.asked("provision_cpu_ram_gb")
+    if draft.is_quantised and 0 < asked < estimates.QUANTISING_GB:
+        yield (
+            f"provision_cpu_ram_gb is {asked:g}, and quantising the model takes about {estimates.QUANTISING_GB:.0f} GB "
+            "of the host's memory, without which the trainer is killed: leave it to the plan."
+        )
 
 
 @rule(Weight.REFUSED, Source.OURS)
@@ -32,6 +50,12 @@ def fp8_has_its_hardware(draft: Draft) -> Iterator[str]:
         yield (
             f"simpletuner_base_model_precision is {draft.precision}, which needs compute capability 8.9 or newer, and "
             f"provision_gpu_names has {', '.join(old)}: take int8-quanto, or newer cards."
+        )
+    asked = draft.asked("provision_compute_cap")
+    if 0 < asked < draft.needs["compute_cap"]:
+        yield (
+            f"provision_compute_cap is {asked:g}, and simpletuner_base_model_precision {draft.precision} needs "
+            f"{draft.needs['compute_cap']}: leave it to the plan, or take int8-quanto."
         )
 
 
