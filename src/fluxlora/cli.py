@@ -91,12 +91,24 @@ def train(dataset: Path, name: str | None, presets: tuple[str, ...], settings: t
 
 @cli.command()
 @click.argument("dataset", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-n", "--name", default="rehearsed", show_default=True, help="The run's name, one of yours for example.")
 @_presets
-def rehearse(dataset: Path | None, presets: tuple[str, ...]) -> None:
+def rehearse(dataset: Path | None, name: str, presets: tuple[str, ...]) -> None:
     """Hold a whole run on this machine: real SimpleTuner, a tiny model, no account, no money."""
     from fluxlora.run import project_dir
 
-    _rehearse(_run(dataset or project_dir() / "examples" / "dataset", "rehearsed", presets))
+    _rehearse(_run(dataset or project_dir() / "examples" / "dataset", name, presets))
+
+
+@cli.command("import")
+@click.argument("files", nargs=-1, required=True, type=Path)
+@click.option("-n", "--name", help="The run's name; when not given, what the files call the adapter.")
+def import_(files: tuple[Path, ...], name: str | None) -> None:
+    """Make a run of a config.json, and of a multidatabackend.json and lycoris_config.json that belong to it.
+
+    Names every key that is renamed, dropped or corrected, with the reason. Needs no key and no network.
+    """
+    _finish(_play("import", {"import_files": [str(file.absolute()) for file in files]} | _named(name), offline=True))
 
 
 @cli.command()
@@ -191,7 +203,7 @@ def _settings(settings: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _play(verb: str, variables: Mapping[str, str], *, offline: bool = False) -> Outcome:
+def _play(verb: str, variables: Mapping[str, Any], *, offline: bool = False) -> Outcome:
     return play(verb, variables, offline=offline, on_event=_talk().on_event)
 
 

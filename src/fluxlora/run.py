@@ -38,7 +38,7 @@ def project_dir() -> Path:
 
 def play(
     verb: str,
-    variables: Mapping[str, str],
+    variables: Mapping[str, Any],
     *,
     check: bool = False,
     offline: bool = False,

@@ -1,0 +1,114 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Turn SimpleTuner's own files into a run."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: training_import
+short_description: Turn SimpleTuner's own files into a run
+description:
+  - Reads a C(config.json), and a C(multidatabackend.json) and C(lycoris_config.json) where there are, as the training
+    guide has them edited by hand, and writes the host variables of a run that trains the same.
+  - Every key that is renamed, dropped, corrected or added is named with the reason. What a preset or the project's own
+    numbers say already is left out.
+  - Secrets and paths of another machine are not taken over, and text that looks like a template is marked as none.
+  - A file with other content is never written over.
+options:
+  files:
+    description: The files, in any order; which is which is told by what they hold.
+    type: list
+    elements: path
+    required: true
+  name:
+    description: Name of the run. When it is not given, what the files call the adapter.
+    type: str
+  folder:
+    description: Folder for the host variables. The project's C(inventory/host_vars) when it is not given.
+    type: path
+  project_dir:
+    description: Folder that holds C(group_vars) and C(roles). The project that is worked in when it is not given.
+    type: path
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: Import what was trained by hand
+  training_import:
+    files: [config/config.json, config/multidatabackend.json]
+    name: my-style
+"""
+
+RETURN = r"""
+run:
+  description: Name of the run.
+  type: str
+  returned: success
+path:
+  description: The file of host variables.
+  type: path
+  returned: success
+presets:
+  description: The presets that say what the files say.
+  type: list
+  elements: str
+  returned: success
+  sample: ["512", lokr]
+variables:
+  description: What they do not say.
+  type: dict
+  returned: success
+notes:
+  description: Each key that is not taken over as it is; C(kind) is one of renamed, dropped, corrected, added.
+  type: list
+  elements: dict
+  returned: success
+lines:
+  description: The same as a person reads it.
+  type: list
+  elements: str
+  returned: success
+code:
+  description: The kind of failure, for programs; one of bad_json, bad_input, bad_run_name, already_there.
+  type: str
+  returned: failure
+hint:
+  description: What to do next, for people.
+  type: str
+  returned: failure
+"""
+
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora import imported  # noqa: E402
+from fluxlora.errors import FluxloraError  # noqa: E402
+from fluxlora.run import project_dir  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "files": {"type": "list", "elements": "path", "required": True},
+    "name": {"type": "str"},
+    "folder": {"type": "path"},
+    "project_dir": {"type": "path"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    wanted = module.params
+    try:
+        project = Path(wanted["project_dir"] or project_dir())
+        folder = Path(wanted["folder"] or project / "inventory" / "host_vars")
+        run = imported.convert(imported.read([Path(file) for file in wanted["files"]]), project, name=wanted["name"])
+        changed = imported.write(run, folder, dry_run=module.check_mode)
+    except FluxloraError as error:
+        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+    module.exit_json(changed=changed, **run.as_facts(folder))
+
+
+if __name__ == "__main__":
+    main()
