@@ -32,7 +32,7 @@ class Draft:
         return Batching(
             batch_size=self.settings.whole("train_batch_size"),
             accumulation=self.settings.whole("gradient_accumulation_steps", 1),
-            gpus=self.settings.whole("num_processes", 1),
+            gpus=max(int(self.asked("provision_num_gpus")), 1),
             oversubscription=self.settings.flag("allow_dataset_oversubscription"),
             pruning=not self.settings.flag("disable_bucket_pruning"),
         )

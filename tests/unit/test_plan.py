@@ -54,6 +54,13 @@ def test_what_an_offer_must_have_follows_from_the_plan() -> None:
     assert need.download_gb > 34
 
 
+def test_two_gpus_see_twice_the_pictures_a_step_and_are_asked_of_the_offers() -> None:
+    found = plan.make(variables() | {"provision_num_gpus": "2"}, run="my-style", presets=["1024"], dataset=dataset())
+    assert (found.errors, found.steps_per_epoch, found.requirements.num_gpus) == ((), 3, 2)
+    many = plan.make(variables() | {"provision_num_gpus": 8}, run="my-style", presets=["1024"], dataset=dataset())
+    assert any("one step takes 32" in error for error in many.errors)
+
+
 def test_a_smaller_resolution_takes_a_quarter_of_the_time_and_less_memory() -> None:
     large, small = made(), made("preset_512")
     assert large.hours > 3 * small.hours

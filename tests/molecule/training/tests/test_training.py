@@ -54,6 +54,10 @@ def test_the_shim_is_in_front_of_the_trainers_imports(host: Host) -> None:
     assert f"PYTHONPATH={STATE}/cpu_shim" in host.file(f"{STATE}/train.env").content_string
 
 
+def test_the_trainer_is_told_of_each_gpu(host: Host) -> None:
+    assert "TRAINING_NUM_PROCESSES=2\n" in host.file(f"{STATE}/train.env").content_string
+
+
 def test_the_guard_can_end_its_instance(host: Host) -> None:
     assert host.check_output(f"python3 {STATE}/guard.py check --state {STATE}") == "ready"
 
