@@ -23,6 +23,9 @@ options:
   name:
     description: Name of the run. When it is not given, what the files call the adapter.
     type: str
+  version:
+    description: The SimpleTuner whose options count, a value of C(simpletuner_version). The usual one when not given.
+    type: str
   folder:
     description: Folder for the host variables. The project's C(inventory/host_vars) when it is not given.
     type: path
@@ -92,6 +95,7 @@ from fluxlora.run import project_dir  # noqa: E402
 ARGUMENT_SPEC = {
     "files": {"type": "list", "elements": "path", "required": True},
     "name": {"type": "str"},
+    "version": {"type": "str"},
     "folder": {"type": "path"},
     "project_dir": {"type": "path"},
 }
@@ -103,7 +107,8 @@ def main() -> None:
     try:
         project = Path(wanted["project_dir"] or project_dir())
         folder = Path(wanted["folder"] or project / "inventory" / "host_vars")
-        run = imported.convert(imported.read([Path(file) for file in wanted["files"]]), project, name=wanted["name"])
+        given = imported.read([Path(file) for file in wanted["files"]])
+        run = imported.convert(given, project, name=wanted["name"], version=wanted["version"])
         changed = imported.write(run, folder, dry_run=module.check_mode)
     except FluxloraError as error:
         module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)

@@ -103,12 +103,15 @@ def rehearse(dataset: Path | None, name: str, presets: tuple[str, ...]) -> None:
 @cli.command("import")
 @click.argument("files", nargs=-1, required=True, type=Path)
 @click.option("-n", "--name", help="The run's name; when not given, what the files call the adapter.")
-def import_(files: tuple[Path, ...], name: str | None) -> None:
+@click.option("--simpletuner", "version", help="The version whose options count, 4.10.1 for example.")
+def import_(files: tuple[Path, ...], name: str | None, version: str | None) -> None:
     """Make a run of a config.json, and of a multidatabackend.json and lycoris_config.json that belong to it.
 
     Names every key that is renamed, dropped or corrected, with the reason. Needs no key and no network.
     """
-    _finish(_play("import", {"import_files": [str(file.absolute()) for file in files]} | _named(name), offline=True))
+    given = {"import_files": [str(file.absolute()) for file in files]}
+    line = {"simpletuner_version": version} if version else {}
+    _finish(_play("import", given | _named(name) | line, offline=True))
 
 
 @cli.command()

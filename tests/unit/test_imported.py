@@ -136,6 +136,12 @@ def test_a_newer_name_of_an_option_reaches_the_variable_of_the_old_one(imported)
     assert keys(run, Kind.RENAMED) >= {"checkpoint_step_interval"}
 
 
+def test_for_another_simpletuner_its_own_options_count():
+    run = convert(read([GUIDE / "config.json"]), ROOT, name="my-style", version="4.10.1")
+    assert keys(run, Kind.DROPPED) == {"allow_tf32", "validation_torch_compile"}
+    assert run.variables == {"simpletuner_version": "4.10.1"}
+
+
 def test_what_the_file_does_not_say_stays_simpletuners_default(imported):
     run = imported({"--max_grad_norm": None, "--flux_schedule_auto_shift": None})
     assert run.variables == {
@@ -177,6 +183,21 @@ def test_data_backends_of_ones_own_are_kept_with_names_and_places_of_ours(import
         "instance_data_dir": "{{ simpletuner_dir }}/dataset",
     }
     assert keys(run, Kind.CORRECTED) >= {"faces.cache_file_suffix", "faces.cache_dir_vae", "faces.instance_data_dir"}
+
+
+def test_the_guides_slip_is_corrected_in_data_backends_of_ones_own_too(imported):
+    small = json.loads((GUIDE / "multidatabackend_512.json").read_text(encoding="utf-8"))
+    run = imported({}, [{**small[0], "repeats": 10}, small[1]])
+    assert run.variables["simpletuner_datasets"][0]["resolution"] == 512
+    assert "A slip in the guide's 512 file" in why(run, "default_dataset.resolution")
+
+
+def test_secrets_and_paths_in_a_data_backend_stay_where_they_are(imported):
+    more = {"aws_secret_access_key": "hush", "parquet_path": "/home/jane/list.parquet"}
+    run = imported({}, [{**SQUARES[0], **more}])
+    assert keys(run, Kind.DROPPED) >= {"default_dataset.aws_secret_access_key", "default_dataset.parquet_path"}
+    assert not {"aws_secret_access_key", "parquet_path"} & set(run.variables["simpletuner_datasets"][0])
+    assert "hush" not in run.text()
 
 
 def test_secrets_and_paths_of_another_machine_stay_where_they_are(imported):

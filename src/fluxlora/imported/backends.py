@@ -12,7 +12,7 @@ from typing import Any
 from fluxlora import presets
 from fluxlora.errors import InputError
 from fluxlora.guide import ABSENT, BACKENDS, Departure, as_read
-from fluxlora.imported.notes import Kind, Note, Notes, shown
+from fluxlora.imported.notes import Kind, Note, Notes, elsewhere, secret, shown
 from fluxlora.imported.texts import Template
 
 # How a backend is called and where it lies; neither changes what is trained.
@@ -27,6 +27,8 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 # Where the dataset lies on the instance, in the guide and here.
 _DATASET = "/root/SimpleTuner/dataset"
+# The guide's slip, wherever it is met.
+_SLIP = next(each for each in BACKENDS["512"][0] if each.key == "resolution")
 _PLACE = "A name and a place of its own on the instance."
 
 
@@ -40,7 +42,7 @@ class Chosen:
 
 def choose(entries: Sequence[Mapping[str, Any]], project: Path, embeds: Mapping[str, Any], notes: Notes) -> Chosen:
     """What the data backends come to; `embeds` is our own backend of captions."""
-    images, captions = _sorted(entries)
+    images, captions = _sorted([_without_secrets(entry, notes) for entry in entries])
     _refuse_other_machines(images)
     variables: dict[str, Any] = {}
     if not captions:
@@ -56,6 +58,12 @@ def choose(entries: Sequence[Mapping[str, Any]], project: Path, embeds: Mapping[
                 return Chosen(preset, variables)
     named = [_named(entry, number, notes) for number, entry in enumerate(images, start=1)]
     return Chosen(presets.DEFAULT, {presets.DATASETS: [*named, *captions[1:]], **variables})
+
+
+def _without_secrets(entry: Mapping[str, Any], notes: Notes) -> Mapping[str, Any]:
+    for key in filter(secret, entry):
+        notes.secret(f"{_name(entry)}.{key}")
+    return {key: value for key, value in entry.items() if not secret(key)}
 
 
 def _sorted(entries: Iterable[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
@@ -125,7 +133,7 @@ def _name(entry: Mapping[str, Any]) -> str:
 def _named(entry: Mapping[str, Any], number: int, notes: Notes) -> dict[str, Any]:
     """A backend that no preset knows, with names that make paths and with places of ours."""
     name = _name(entry) if re.fullmatch(r"[\w.-]+", _name(entry)) else f"images_{number}"
-    ours = {
+    ours: dict[str, Any] = {
         "id": name,
         "cache_file_suffix": name,
         "cache_dir_vae": Template(f"{{{{ simpletuner_dir }}}}/cache/vae/flux/{name}"),
@@ -134,4 +142,10 @@ def _named(entry: Mapping[str, Any], number: int, notes: Notes) -> dict[str, Any
     for key, value in ours.items():
         if entry.get(key) != value.replace("{{ simpletuner_dir }}", "/root/SimpleTuner"):
             notes.corrected(f"{name}.{key}", entry.get(key, ABSENT), value, _PLACE)
-    return {**entry, **ours}
+    if (as_read(entry.get("resolution")), as_read(entry.get("target_downsample_size"))) == (_SLIP.guide, _SLIP.ours):
+        notes.corrected(f"{name}.resolution", _SLIP.guide, _SLIP.ours, _SLIP.reason)
+        ours["resolution"] = _SLIP.ours
+    for key, value in entry.items():
+        if key not in ours and elsewhere(value):
+            notes.path(f"{name}.{key}", value)
+    return {**{key: value for key, value in entry.items() if not elsewhere(value)}, **ours}

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from fluxlora.errors import InputError
 from fluxlora.guide import ABSENT, CONFIG, RUN, Departure, as_read, variable
-from fluxlora.imported.notes import Notes, shown
+from fluxlora.imported.notes import Notes, elsewhere, secret, shown
 from fluxlora.trainer import Option, change, check_config, facts
 
-# Never into a file that may be shared. The trainer's own options have none of these words.
-_SECRET = re.compile(r"(?:^|_)(?:token|secret|password|passwd|api_key|access_key(?:_id)?|credentials?)(?:_|$)", re.I)
-# What lies on another machine.
-_PATH = re.compile(r"(?:/|~|\.{1,2}/|[A-Za-z]:\\)")
 # What the instance decides, and the values of the guide that come to the same.
 _OURS: Mapping[str, str] = {
     "data_backend_config": "config/multidatabackend.json",
@@ -60,8 +55,8 @@ def options(config: Mapping[str, Any], line: str, known: frozenset[str], notes: 
 def _renamed(name: str, value: Any, line: str, along: dict[str, Any], notes: Notes) -> Iterator[tuple[str, Any]]:
     known = facts(line)
     moved = change(line, name)
-    if _SECRET.search(name):
-        notes.dropped(name, "a secret has no place in an inventory; fluxlora takes its tokens from the environment.")
+    if secret(name):
+        notes.secret(name)
     elif name in known.ignored:
         notes.dropped(name, f"SimpleTuner {known.version} leaves it out of a config.json without a word.")
     elif known.knows(name):
@@ -120,8 +115,8 @@ def settle(values: dict[str, Any], line: str, name: str, departures: Iterable[De
             notes.dropped(option, "fluxlora has a place of its own for it on the instance.")
         values.pop(option, None)
     for option, value in list(values.items()):
-        if isinstance(value, str) and _PATH.match(value) and not option.startswith("validation_prompt"):
-            notes.dropped(option, f"{shown(value)} is a path of another machine.")
+        if elsewhere(value) and option != "validation_prompt":
+            notes.path(option, value)
             del values[option]
     if values.get("hub_model_id") == name:
         del values["hub_model_id"]

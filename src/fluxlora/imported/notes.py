@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from fluxlora.guide import ABSENT
 
 _SHOWN = 60
+# Words of a key whose value never goes into a file that may be shared. No option of the trainer has one of them.
+_SECRET = re.compile(r"(?:^|_)(?:token|secret|password|passwd|api_key|access_key|credentials?)(?:_|$)", re.IGNORECASE)
 
 
 class Kind(StrEnum):
@@ -36,6 +39,12 @@ class Note:
 class Notes(list[Note]):
     """The notes of an import, in the order of its files."""
 
+    def secret(self, key: str) -> None:
+        self.dropped(key, "a secret has no place in an inventory; fluxlora takes its tokens from the environment.")
+
+    def path(self, key: str, value: Any) -> None:
+        self.dropped(key, f"{shown(value)} is a path of another machine.")
+
     def renamed(self, key: str, why: str) -> None:
         self.append(Note(Kind.RENAMED, key, why))
 
@@ -48,6 +57,16 @@ class Notes(list[Note]):
 
     def added(self, key: str, value: Any, why: str) -> None:
         self.append(Note(Kind.ADDED, key, f"{shown(value)}. {why}"))
+
+
+def secret(key: str) -> bool:
+    """Whether a key is called like one that holds a secret."""
+    return bool(_SECRET.search(key))
+
+
+def elsewhere(value: Any) -> bool:
+    """Whether a value is a path, and so one of another machine."""
+    return isinstance(value, str) and bool(re.match(r"(?:/|~|\.{1,2}/|[A-Za-z]:\\)", value))
 
 
 def shown(value: Any) -> str:

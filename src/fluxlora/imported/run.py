@@ -85,12 +85,15 @@ def write(run: Imported, folder: Path, *, dry_run: bool = False) -> bool:
     return True
 
 
-def convert(given: Given, project: Path, *, name: str | None = None) -> Imported:
-    """The run that the files describe. Raises InputError for what fluxlora cannot train."""
+def convert(given: Given, project: Path, *, name: str | None = None, version: str | None = None) -> Imported:
+    """The run that the files describe, for a value of simpletuner_version or the usual one.
+
+    Raises InputError for what fluxlora cannot train.
+    """
     notes = Notes()
     known = presets.known_variables(project)
     training = presets.variables_of(project / "group_vars" / "training.yml")
-    line = str(training["simpletuner_version"])
+    line = version or str(training["simpletuner_version"])
     values = config.options(given.config, line, known, notes)
     config.defaults(values, line, training, notes)
     name = _name(values, name)
@@ -104,7 +107,8 @@ def convert(given: Given, project: Path, *, name: str | None = None) -> Imported
     departures = [each for each in departures if not (own_rate and each.key == "learning_rate")]
     config.settle(values, line, name, departures, notes)
     base = training | {key: value for preset in taken for key, value in presets.variables(preset, project).items()}
-    variables = {**config.variables(values, line, base, known), **chosen.variables, **settings}
+    chosen_line = {"simpletuner_version": line} if line != training["simpletuner_version"] else {}
+    variables = {**chosen_line, **config.variables(values, line, base, known), **chosen.variables, **settings}
     return Imported(name, taken, variables, tuple(notes))
 
 
