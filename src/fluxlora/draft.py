@@ -12,6 +12,7 @@ from fluxlora import buckets, estimates
 from fluxlora.buckets import DEFAULT_VERSION, DEFAULTS, Backend, Batching, Sorted
 from fluxlora.dataset import Dataset
 from fluxlora.errors import InputError
+from fluxlora.lines import LINES
 from fluxlora.options import divide_pixels
 from fluxlora.settings import Settings
 
@@ -201,7 +202,7 @@ class Draft:
             ),
             "cpu_ram_gb": estimates.CPU_RAM_QUANTISED_GB if self.is_quantised else estimates.CPU_RAM_GB,
             "num_gpus": self.batching.gpus,
-            "cuda_version": estimates.CUDA_VERSION.get(self.version, 12.8),
+            "cuda_version": float(LINES.get(self.version, LINES[DEFAULT_VERSION]).cuda),
             "compute_cap": estimates.compute_cap(self.precision),
             "hours": self.hours,
             "download_gb": round(estimates.WEIGHTS_GB + estimates.WHEELS_GB + self.dataset.size_bytes / 1e9, 1),

@@ -33,8 +33,6 @@ GUIDE_GPU_RAM_GB = 40.0
 # A card sold as 24 GB shows vast.ai 23.0 (L4) to 24.6, one of 48 GB 46.1 (A40, L40S) to 49.1, one of 80 GB 81.6.
 CARD_SHARE = 0.94
 
-# What each line's locked torch is built for: 2.9.1, 2.13.0, and 2.7.1 of the last checkout that poetry installs.
-CUDA_VERSION: Mapping[str, float] = {"3.1.6": 12.8, "4.10.1": 13.0, "git": 12.8}
 # bfloat16 needs compute capability 8.0, 800 in vast.ai's notation; fp8 needs Ada, and torchao's, says OPTIONS.md,
 # Hopper.
 COMPUTE_CAP, COMPUTE_CAP_FP8, COMPUTE_CAP_FP8_TORCHAO = 800, 890, 900

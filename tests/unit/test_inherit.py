@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fluxlora.rehearsal.inherit import BUNDLE, Inherited, parse_pip_config
+from fluxlora.rehearsal.inherit import BUNDLE, Inherited, find_python, parse_pip_config
 
 DEFAULT = "https://index.example/simple"
 
@@ -77,3 +77,39 @@ def test_a_ca_bundle_is_taken_and_every_tool_is_told_where_it_will_be(tmp_path: 
     assert inherited.ca_bundle == bundle
     names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
     assert {inherited.environment()[name] for name in names} == {BUNDLE}
+
+
+def test_uv_is_told_of_pips_main_index_and_of_no_other():
+    pip = {"index-url": "https://own.example/simple", "extra-index-url": "https://b.example", "find-links": "/x"}
+    environment = settings(pip).environment()
+    assert environment["UV_DEFAULT_INDEX"] == "https://own.example/simple"
+    assert [name for name in environment if name.startswith("UV_")] == ["UV_DEFAULT_INDEX"]
+
+
+def interpreter(folder: Path, answer: str) -> str:
+    """Something that answers as a python of that version and prefix would."""
+    folder.mkdir()
+    (folder / "python3.12").write_text(f"#!/bin/sh\necho {answer}\n")
+    (folder / "python3.12").chmod(0o755)
+    return str(folder / "python3.12")
+
+
+def test_the_first_python_of_the_version_that_is_an_installation_of_its_own_is_found(tmp_path: Path):
+    candidates = [
+        None,
+        str(tmp_path / "not-there"),
+        interpreter(tmp_path / "other", "python3.11 /opt/other"),
+        interpreter(tmp_path / "distribution", "python3.12 /usr"),
+        interpreter(tmp_path / "silent", ""),
+        interpreter(tmp_path / "own", "python3.12 /opt/my python"),
+        interpreter(tmp_path / "second", "python3.12 /opt/second"),
+    ]
+    assert find_python("python3.12", candidates) == Path("/opt/my python")
+    assert find_python("python3.12", candidates[:5]) is None
+
+
+def test_a_python_is_mounted_where_it_is_here_and_comes_last_in_the_path(tmp_path: Path):
+    inherited = Inherited(pip={}, pip_default_index=DEFAULT, environ={}, python=tmp_path)
+    assert inherited.folders == (tmp_path,)
+    assert inherited.environment()["PATH"].endswith(f"/sbin:/bin:{tmp_path}/bin")
+    assert inherited.environment()["PATH"].startswith("/usr/local/sbin:")

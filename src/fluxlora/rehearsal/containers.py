@@ -20,7 +20,15 @@ from fluxlora.rehearsal.inherit import Inherited, inherited
 from fluxlora.rehearsal.owner import Owner, end, remove_containers, sweep
 
 # Downloads outlive the hosts; everything else goes with them.
-CACHES = {"fluxlora-pip": "/root/.cache/pip", "fluxlora-poetry": "/root/.cache/pypoetry"}
+CACHES = {
+    "fluxlora-pip": "/root/.cache/pip",
+    "fluxlora-poetry": "/root/.cache/pypoetry",
+    "fluxlora-uv": "/root/.cache/uv",
+    "fluxlora-bytecode": "/root/.cache/bytecode",
+}
+# What uv keeps unpacked, 6 GB, is linked and not copied to the host's disk; what python compiles of it, minutes of it,
+# serves the next host too.
+SHARED = {"UV_LINK_MODE": "symlink", "PYTHONPYCACHEPREFIX": CACHES["fluxlora-bytecode"]}
 
 # Below the ports that systems give to outgoing connections, so that none of those takes one between choice and use.
 PORTS = range(20_000, 32_000)
@@ -82,7 +90,7 @@ class Containers:
     ) -> None:
         identity = {"CONTAINER_ID": str(instance_id), "VAST_CONTAINERLABEL": f"C.{instance_id}"}
         _write(folder / "pid1.env", _shell_assignments({**identity, **environment}))
-        _write(folder / "environment", _pam_assignments(self._settings.environment()))
+        _write(folder / "environment", _pam_assignments({**self._settings.environment(), **SHARED}))
         _write(folder / "authorized_keys", _lines(authorized_keys))
         _write(folder / "onstart.sh", onstart)
         if self._settings.ca_bundle:

@@ -13,12 +13,12 @@ from testinfra.host import Host
 FOLDER = "/root/SimpleTuner"
 CONFIGURATION = ["config.json", "multidatabackend.json", "lycoris_config.json"]
 PYTHON = f"{FOLDER}/.venv/bin/python"
-POETRY = "/root/.local/share/pypoetry/venv/bin/poetry"
+TOOLS = "/root/.local/share/fluxlora-poetry/bin"
 
 
 @pytest.fixture(scope="module")
 def versions(host: Host) -> dict[str, str]:
-    listing = host.check_output(f"{PYTHON} -m pip list --format json")
+    listing = host.check_output(f"{TOOLS}/pip --python {PYTHON} list --format json")
     return {package["name"]: package["version"] for package in json.loads(listing)}
 
 
@@ -46,7 +46,7 @@ def test_simpletuner_can_be_imported(host: Host) -> None:
 
 
 def test_poetry_finds_the_environment_as_locked(host: Host) -> None:
-    said = host.check_output(f"cd {FOLDER} && {POETRY} install --dry-run --no-ansi")
+    said = host.check_output(f"cd {FOLDER} && {TOOLS}/poetry install --dry-run --no-ansi")
     assert "Package operations: 0 installs, 0 updates, 0 removals" in said
 
 
