@@ -2,8 +2,7 @@
 """Writes what an installed SimpleTuner's own parser says of its options into src/fluxlora/trainer/VERSION.json.
 
 Run it with a python that has that SimpleTuner; it needs no GPU and nothing of this project's environment. Names, types,
-choices and defaults are read off the parser itself, so nothing here is copied by hand and no text of theirs is kept.
-`--print` shows the facts instead.
+choices and defaults are read off the parser itself: nothing is copied by hand, and none of its help is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "fluxlora"
@@ -30,21 +29,21 @@ CAPABILITIES = (0, 7, 8, 9, 10, 12)
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--print", action="store_true")
-    shown = arguments.parse_args().print
-    text = as_text(facts())
-    if shown:
-        print(text, end="")
-    else:
-        (SOURCE / "trainer" / f"{version('simpletuner')}.json").write_text(text, encoding="utf-8")
+    arguments.add_argument("folder", nargs="?", type=Path, default=SOURCE / "trainer", help="where the file goes")
+    file = arguments.parse_args().folder / f"{version('simpletuner')}.json"
+    file.write_text(as_text(facts()), encoding="utf-8")
 
 
 def facts() -> dict[str, Any]:
     """Everything the project knows of this version, as its parser answers without a GPU and with one."""
     allow_cpu()
-    options = read_options()
+    # What SimpleTuner depends on sees the machine as it is; SimpleTuner is imported anew from here on.
+    fresh("simpletuner.helpers.configuration.cmd_args")
+    with machine(None):
+        options = read_options()
+        loader = read_loader(options)
     for capability in CAPABILITIES:
-        with gpu(capability):
+        with machine(capability):
             for name, option in read_options().items():
                 for choice in option.get("choices", []):
                     if choice not in options[name]["choices"]:
@@ -52,7 +51,7 @@ def facts() -> dict[str, Any]:
     for option in options.values():
         if "choices" in option:
             option["choices"] = sorted({*option["choices"], *option.get("gpu", {})}, key=str)
-    return {"version": version("simpletuner"), "options": options, **read_loader(options)}
+    return {"version": version("simpletuner"), "options": options, **loader}
 
 
 def allow_cpu() -> None:
@@ -71,21 +70,34 @@ def fresh(name: str) -> ModuleType:
 
 
 @contextmanager
-def gpu(capability: int) -> Iterator[None]:
-    """Inside, this process believes in a GPU, and in bitsandbytes, which is installed where there is one."""
+def machine(capability: int | None) -> Iterator[None]:
+    """Inside, this process believes in a GPU and in bitsandbytes, which is locked where there is one; or in neither."""
     import torch
 
+    gpu = capability is not None
     device = SimpleNamespace(major=capability, minor=0, name="", total_memory=80 * 2**30)
     answers = {
-        "is_available": lambda: True,
-        "device_count": lambda: 1,
+        "is_available": lambda: gpu,
+        "device_count": lambda: int(gpu),
         "get_device_properties": lambda *_: device,
         "get_device_capability": lambda *_: (capability, 0),
     }
     bitsandbytes = mock.MagicMock(__spec__=ModuleSpec("bitsandbytes", None))
     bitsandbytes.optim.AdEMAMix = None  # SimpleTuner lists the module to find it
-    with mock.patch.multiple(torch.cuda, **answers), mock.patch.dict(sys.modules, bitsandbytes=bitsandbytes):
-        yield
+    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "bitsandbytes"}
+    # None makes an import fail.
+    stand_ins = {
+        "bitsandbytes": bitsandbytes if gpu else None,
+        "bitsandbytes.optim": bitsandbytes.optim if gpu else None,
+    }
+    sys.modules.update(cast("dict[str, ModuleType]", stand_ins))
+    try:
+        with mock.patch.multiple(torch.cuda, **answers):
+            yield
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+        sys.modules.update(hidden)
 
 
 def read_options() -> dict[str, dict[str, Any]]:
