@@ -32,6 +32,9 @@ options:
     type: list
     elements: str
     default: []
+  config:
+    description: The trainer's C(config.json) as O(variables) render it; without it no name of an option is checked.
+    type: dict
   dataset_path:
     description: Folder with the images and a C(.txt) caption beside each.
     type: path
@@ -151,6 +154,7 @@ ARGUMENT_SPEC = {
     "presets": {"type": "list", "elements": "str", "default": []},
     "variables": {"type": "dict", "required": True},
     "names": {"type": "list", "elements": "str", "default": []},
+    "config": {"type": "dict"},
     "dataset_path": {"type": "path", "required": True},
     "trigger_word": {"type": "str", "default": ""},
     "regularisation_pattern": {"type": "str", "default": ""},
@@ -167,7 +171,13 @@ def main() -> None:
         cache = Path(wanted["cache_dir"]) if wanted["cache_dir"] else None
         unknown = [str(each) for each in presets.misspelt(wanted["names"], project)]
         dataset = scan(Path(wanted["dataset_path"]), meant(wanted), cache_dir=cache)
-        made = plan.make(wanted["variables"], run=wanted["run"], presets=wanted["presets"], dataset=dataset)
+        made = plan.make(
+            wanted["variables"],
+            run=wanted["run"],
+            presets=wanted["presets"],
+            dataset=dataset,
+            config=wanted["config"],
+        )
     except FluxloraError as error:
         module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
     if errors := [*unknown, *made.errors]:

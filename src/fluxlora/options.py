@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from fluxlora.trainer import change
+
 # The keys of a data backend that hold an edge in pixels, or megapixels where `resolution_type` is area.
 _EDGES = ("resolution", "minimum_image_size", "maximum_image_size", "target_downsample_size")
 
@@ -23,10 +25,28 @@ def divide_pixels(value: Any, divisor: int) -> Any:
     return _divided(value, divisor)
 
 
-def trainer_options(options: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with `extra` over them, whose names may lack the dashes; an option set to null is left out."""
-    merged = {**options, **{f"--{name.lstrip('-')}": value for name, value in extra.items()}}
+def trainer_options(options: Mapping[str, Any], extra: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """The options under the names that the version knows, with `extra` over them; one set to null is left out.
+
+    The names in `extra` may lack the dashes and are the user's own, so they stay as they are.
+    """
+    merged = {
+        **_known_names(options, version),
+        **{f"--{str(name).lstrip('-')}": value for name, value in extra.items()},
+    }
     return {name: value for name, value in merged.items() if value is not None}
+
+
+def _known_names(options: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """What was removed is left out: the plan has refused it wherever somebody wanted it."""
+    named: dict[str, Any] = {}
+    for name, value in options.items():
+        moved = change(version, name.lstrip("-"))
+        if moved is None:
+            named[name] = value
+        elif moved.new:
+            named[f"--{moved.new}"] = value
+    return named
 
 
 def _divided(number: float, by: int) -> float:

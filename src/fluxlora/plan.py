@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fluxlora import estimates, fit, rules
+from fluxlora import estimates, fit, rules, trainer
 from fluxlora.buckets import Sorted
 from fluxlora.dataset import Dataset, Finding, Severity, told
 from fluxlora.draft import Draft
@@ -95,8 +95,19 @@ class Plan:
         ]
 
 
-def make(variables: Mapping[str, Any], *, run: str, presets: Sequence[str], dataset: Dataset) -> Plan:
-    """Work the plan out. What the user has to mend ends up in its `errors`, as one sentence each; nothing is raised."""
+def make(
+    variables: Mapping[str, Any],
+    *,
+    run: str,
+    presets: Sequence[str],
+    dataset: Dataset,
+    config: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Work the plan out. What the user has to mend ends up in its `errors`, as one sentence each; nothing is raised.
+
+    `config` is the trainer's config.json as these variables render it; without it no option's name is checked.
+    """
+    compared = trainer.Comparison() if config is None else trainer.compare(variables, config)
     draft = Draft.of(variables, dataset)
     found = [*dataset.findings, *fit.findings(draft)]
     said = sorted([*_of_files(found), *rules.judge(draft)], key=lambda verdict: -verdict.weight)
@@ -113,8 +124,12 @@ def make(variables: Mapping[str, Any], *, run: str, presets: Sequence[str], data
         disk_gb=round(draft.disk_used_gb, 1),
         needs=draft.needs,
         # The settings' errors are complete when every number above has been asked for.
-        errors=(*draft.settings.errors, *(each.message for each in said if each.weight is Weight.REFUSED)),
-        warnings=tuple(each.message for each in said if each.weight in (Weight.SPOILT, Weight.LOSS)),
+        errors=(
+            *draft.settings.errors,
+            *compared.errors,
+            *(each.message for each in said if each.weight is Weight.REFUSED),
+        ),
+        warnings=(*compared.warnings, *(each.message for each in said if each.weight in (Weight.SPOILT, Weight.LOSS))),
         hints=tuple(each.message for each in said if each.weight is Weight.HINT),
     )
 

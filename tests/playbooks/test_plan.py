@@ -25,8 +25,9 @@ def test_check_mode_of_train_ends_with_the_plan_and_has_rented_nothing(paper):
         ({"run_presets": "512,1024"}, "512 and 1024"),
         ({"simpletuner_lora_rnk": "8"}, "simpletuner_lora_rank"),
         ({"dataset_path": "/nowhere"}, "/nowhere"),
+        ({"simpletuner_lr_scheduler": "cosinus"}, "cosine"),
     ],
-    ids=["unknown preset", "two presets set one variable", "misspelt variable", "no dataset"],
+    ids=["unknown preset", "two presets set one variable", "misspelt variable", "no dataset", "wrong choice"],
 )
 def test_a_mistake_is_named_before_anything_is_rented(paper, settings, sentence):
     done = paper.play("train", "my-style", **settings)

@@ -29,4 +29,21 @@ def test_a_divisor_of_one_changes_nothing():
 
 
 def test_extra_options_replace_by_name_whatever_their_dashes():
-    assert trainer_options({"--seed": 42, "--x": None}, {"seed": 7}) == {"--seed": 7}
+    assert trainer_options({"--seed": 42, "--x": None}, {"seed": 7}, "3.1.6") == {"--seed": 7}
+
+
+def test_an_option_of_ours_is_left_out_where_the_version_has_none():
+    options = {"--validation_torch_compile": False, "--seed": 42}
+
+    assert trainer_options(options, {}, "3.1.6") == options
+    assert trainer_options(options, {}, "4.10.1") == {"--seed": 42}
+
+
+def test_an_option_of_ours_has_the_name_that_the_version_knows():
+    assert trainer_options({"--checkpoint_step_interval": 9}, {}, "git") == {"--checkpointing_steps": 9}
+
+
+def test_a_users_own_option_stays_for_the_plan_to_refuse():
+    extra = {"validation_torch_compile": True}
+
+    assert trainer_options({}, extra, "4.10.1") == {"--validation_torch_compile": True}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fluxlora.errors import InputError
-from fluxlora.trainer import CHANGES, LINES, Problem, change, check_config, facts
+from fluxlora.trainer import CHANGES, LINES, Problem, change, check_config, compare, facts
 
 GUIDE = Path(__file__).parents[1] / "data" / "guide" / "config.json"
 # What every version starts with, and nothing more.
@@ -198,3 +198,41 @@ def test_what_the_table_tells_to_write_instead_is_accepted(line: str) -> None:
     for each in CHANGES:
         if moved := change(line, each.old):
             assert kinds(line, **moved.also) == []
+
+
+def test_a_problem_says_which_variable_to_mend() -> None:
+    variables = {"simpletuner_lora_type": "lokr", "simpletuner_extra_config": {"--lora_rnak": 4}}
+    errors = compare(variables, LEAST | {"--lora_type": "lokr", "--lora_rnak": 4}).errors
+    assert [error.split(": ")[0] for error in errors] == ["simpletuner_lora_type", "simpletuner_extra_config"]
+
+
+def test_what_is_left_out_of_the_file_is_refused_where_it_was_wanted() -> None:
+    wanted = {"simpletuner_version": "4.10.1", "simpletuner_validation_torch_compile": True}
+    [error] = compare(wanted, LEAST).errors
+    assert error.startswith("simpletuner_validation_torch_compile: ")
+    assert compare(wanted | {"simpletuner_validation_torch_compile": False}, LEAST).errors == ()
+
+
+def test_a_private_repository_is_not_made_public_by_an_older_line_without_a_word() -> None:
+    wanted = {"simpletuner_version": "git", "simpletuner_model_card_private": True}
+    assert compare(wanted, LEAST).errors == ()
+    assert "public" in " ".join(compare(wanted | {"simpletuner_push_to_hub": True}, LEAST).errors)
+
+
+def test_a_choice_of_a_gpu_is_refused_in_a_rehearsal() -> None:
+    config = LEAST | {"--base_model_precision": "nf4-bnb"}
+    assert compare({}, config).errors == ()
+    assert len(compare({"simpletuner_torch_build": "cpu"}, config).errors) == 1
+
+
+def test_facts_of_another_release_warn_where_they_do_not_know_for_certain() -> None:
+    found = compare({"simpletuner_version": "git"}, LEAST | {"lora_rnak": 4, "allow_tf32": True})
+    assert [error.split(":")[0] for error in found.errors] == ["config.json"]
+    assert "allow_tf32" in found.errors[0]
+    assert "2.2.0" in found.warnings[0]
+    assert "lora_rank" in found.warnings[1]
+
+
+def test_a_version_that_there_is_not_is_one_error() -> None:
+    [error] = compare({"simpletuner_version": "3.1.7"}, LEAST).errors
+    assert error.startswith("simpletuner_version: There is no SimpleTuner '3.1.7' here.")

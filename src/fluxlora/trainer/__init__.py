@@ -2,16 +2,19 @@
 
 from fluxlora.trainer.changes import CHANGES, Change, change
 from fluxlora.trainer.check import Problem, check_config
+from fluxlora.trainer.comparison import Comparison, compare
 from fluxlora.trainer.facts import LINES, Facts, Option, facts
 
 __all__ = [
     "CHANGES",
     "LINES",
     "Change",
+    "Comparison",
     "Facts",
     "Option",
     "Problem",
     "change",
     "check_config",
+    "compare",
     "facts",
 ]
