@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import click
 
-from fluxlora.errors import FluxloraError
+from fluxlora.errors import FluxloraError, InputError
 from fluxlora.run import Outcome, play
 from fluxlora.talk import Talk
 
 Command = Callable[..., Any]
+# What Ansible takes for a template, wherever it came from on the command line.
+_TEMPLATE = re.compile(r"\{[{%#]")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -188,6 +191,11 @@ def _rehearse(run: Mapping[str, str]) -> None:
 
 def _run(dataset: Path, name: str | None, presets: tuple[str, ...]) -> dict[str, str]:
     run = {"run_name": name or dataset.resolve().name, "dataset_path": str(dataset.resolve())}
+    if odd := [value for value in run.values() if not value.isprintable() or _TEMPLATE.search(value)]:
+        raise InputError(
+            f"{odd[0]!a} cannot be a run's name or a dataset's folder.",
+            hint="Ansible reads {{, {% and {# as templates, and control characters break logs: rename the folder.",
+        )
     return run | _chosen(presets)
 
 

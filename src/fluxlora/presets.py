@@ -101,6 +101,8 @@ def available(project_dir: Path) -> tuple[str, ...]:
 
 def parse(presets: str | int | Sequence[Any]) -> tuple[str, ...]:
     """The names in "512,lokr", "512+lokr" or a list, each once, in the order written; 512 may be a number."""
+    if not isinstance(presets, str | int | list | tuple):
+        raise InputError(f"Presets are named as in 512,lokr or in a list, not {presets!r}.", code="unknown_preset")
     words = str(presets).replace("+", ",").split(",") if isinstance(presets, str | int) else map(str, presets)
     return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from conftest import DATASET, PROJECT
@@ -73,6 +74,15 @@ def test_foreign_text_is_printed_and_never_templated(tmp_path):
     assert r"{{ lookup('pipe', 'touch owned') }}\n-x.png: It cannot be read as an image" in done.stdout
     assert not (PROJECT / "owned").exists()
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["{{ lookup('pipe', 'touch owned') }}", "{% raw %}", "a\x1b[2J", "a\nb"])
+def test_a_folder_whose_name_ansible_would_read_is_refused(tmp_path, name):
+    done = check(tmp_path, str(pictures(tmp_path / name, 1)))
+    assert done.returncode == 1
+    assert "cannot be a run's name or a dataset's folder" in done.stderr
+    assert done.stdout == ""
+    assert not (PROJECT / "owned").exists()
 
 
 def test_a_corrected_copy_is_sound_and_the_original_is_as_it_was(tmp_path):

@@ -117,6 +117,43 @@ def test_a_plan_is_made_or_refused_and_is_the_same_in_check_mode(play: Play, pho
     assert misspelt["errors"] == ["The variable plan_puhs_to is unknown: did you mean plan_push_to?"]
 
 
+def test_a_dataset_is_checked_the_same_in_check_mode_and_findings_are_no_failure(play: Play, photos: Path) -> None:
+    (photos / "0.txt").unlink()
+    entry = {"id": "square", "crop": True, "resolution": 1024, "minimum_image_size": 1024}
+    variables = {"simpletuner_datasets": [entry], "simpletuner_train_batch_size": 1}
+    wish = {"path": str(photos), "variables": variables, "trigger_word": "skswrong"}
+    results = play(
+        "dataset_check",
+        wish,
+        wish | {"check_mode": True},
+        wish | {"variables": variables | {"simpletuner_datasets": "1024"}},
+        wish | {"path": "/nowhere"},
+    )
+    found, checked, refused, _ = results
+    assert codes(results) == ["ok", "ok", "ok", "no_dataset"]
+    assert (found["findings"], found["changed"]) == (checked["findings"], False)
+    assert (found["images"], found["errors"], refused["errors"]) == (7, 1, 2)
+    assert {finding["code"] for finding in found["findings"]} == {"no_caption", "no_trigger", "duplicate"}
+
+
+def test_a_corrected_copy_is_refused_announced_written_and_left_alone(play: Play, photos: Path, tmp_path: Path) -> None:
+    (photos / "0.txt").write_bytes(b"a caf\xe9 of sksbadz")
+    wish = {"path": str(photos), "copy": str(tmp_path / "copy")}
+    results = play(
+        "dataset_copy",
+        wish | {"path": "/nowhere"},
+        wish | {"copy": str(photos / "copy")},
+        wish | {"check_mode": True},
+        wish,
+        wish,
+        wish | {"path": str(tmp_path / "copy")} | {"copy": str(photos)},
+    )
+    assert codes(results) == ["no_dataset", "copy_in_source", "ok", "ok", "ok", "foreign_folder"]
+    assert [result["changed"] for result in results[2:5]] == [True, True, False]
+    assert results[3]["pictures"] == 1
+    assert (tmp_path / "copy" / "0.txt").read_text() == "a caf\u00e9 of sksbadz\na photo of sksbadz\n"
+
+
 def test_the_hub_is_asked_with_the_token_of_the_environment(play: Play, vast: VastServer) -> None:
     wish = {"model": "black-forest-labs/FLUX.1-dev", "push_to": "my-style"}
     others = {"model": "black-forest-labs/FLUX.1-Fill-dev"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 # What Pillow raises at files that are not what they seem.
 BROKEN = (
@@ -24,6 +24,8 @@ BROKEN = (
     KeyError,
     MemoryError,
 )
+# As SimpleTuner sets it: some programs keep whole workflows in a PNG.
+PngImagePlugin.MAX_TEXT_CHUNK = 100 * 2**20
 _ORIENTATION = 0x0112
 # EXIF orientations that lie on their side.
 _TURNED = frozenset({5, 6, 7, 8})

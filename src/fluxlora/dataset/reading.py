@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +35,8 @@ _Result = TypeVar("_Result")
 _WORTH_PROCESSES = 64
 # Files that one process takes at a time: enough to hide the way there and back, few enough to show progress.
 _CHUNK = 16
-# What was written under another number, or by another Pillow, is read again.
+# Goes up whenever the facts of a file are others than before: what was written under another number, or with another
+# Pillow, is read again.
 _FORMAT = 1
 
 
@@ -138,38 +139,41 @@ def _cache_file(cache_dir: Path | None, folder: Path) -> Path | None:
 
 
 def _remembered(cache: Path | None, files: Mapping[str, Status]) -> dict[str, Facts]:
-    """What a cache that cannot be understood holds is nothing."""
+    """Nothing, where the cache is not byte by byte what this very program wrote."""
     try:
-        rows = json.loads(cache.read_text()) if cache else {}
-        if rows.get("format") != _FORMAT or rows.get("pillow") != PIL.__version__:
+        digest, _, text = cache.read_text().partition("\n") if cache else ("", "", "")
+        if digest != _digest(text):
             return {}
+        rows = json.loads(text)
         return {
-            name: _facts(name, row["facts"])
-            for name, row in rows["files"].items()
-            if name in files and row["status"] == asdict(files[name])
+            name: _facts(name, facts) for name, (status, facts) in rows.items() if status == _status(files.get(name))
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError):
         return {}
-
-
-def _facts(name: str, row: dict[str, Any]) -> Facts:
-    kind: type[Facts] = Caption if name.endswith(".txt") else Look
-    if isinstance(row.get("lines"), list):
-        row["lines"] = tuple(row["lines"])
-    facts = kind(**row)
-    plain = kind()
-    if any(type(value) is not type(getattr(plain, field)) for field, value in facts.__dict__.items()):
-        raise TypeError(name)
-    return facts
 
 
 def _remember(cache: Path, files: Mapping[str, Status], facts: Mapping[str, Facts]) -> None:
     """Whole or not at all; a cache that cannot be written costs time and nothing else."""
-    rows = {name: {"status": asdict(status), "facts": facts[name].__dict__} for name, status in files.items()}
+    text = json.dumps({name: (_status(status), facts[name].__dict__) for name, status in files.items()})
     new = cache.with_suffix(f".{os.getpid()}")
-    try:
+    with suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps({"format": _FORMAT, "pillow": PIL.__version__, "files": rows}))
-        new.replace(cache)
-    except OSError:
-        new.unlink(missing_ok=True)
+        try:
+            new.write_text(f"{_digest(text)}\n{text}")
+            new.replace(cache)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _digest(text: str) -> str:
+    return sha256(f"{_FORMAT} {PIL.__version__} {text}".encode()).hexdigest()
+
+
+def _status(status: Status | None) -> list[int] | None:
+    return [status.size, status.mtime_ns, status.ctime_ns, status.inode] if status else None
+
+
+def _facts(name: str, row: dict[str, Any]) -> Facts:
+    if name.endswith(".txt"):
+        return Caption(**{**row, "lines": tuple(row["lines"])})
+    return Look(**row)
