@@ -183,6 +183,17 @@ class Sorted:
     def images(self) -> int:
         return sum(len(bucket.files) for bucket in self.buckets)
 
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """The files that are not trained on, by why."""
+        reasons = {
+            "too small": [picture.file for picture in self.too_small],
+            "of no usable shape": [picture.file for picture, _ in self.unshapely],
+            "in buckets smaller than a batch": [file for bucket in self.pruned for file in bucket.files],
+            "beyond the limits of aspect": [file for bucket in self.off_limits for file in bucket.files],
+        }
+        return {reason: files for reason, files in reasons.items() if files}
+
 
 def sort(pictures: Sequence[Picture], backend: Backend, batching: Batching) -> Sorted:
     """Put each picture where SimpleTuner puts it; where it draws lots, as evenly as lots fall on average."""

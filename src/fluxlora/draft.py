@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fluxlora import buckets, estimates
+from fluxlora import buckets, caches, estimates
 from fluxlora.buckets import DEFAULT_VERSION, DEFAULTS, Backend, Batching, Sorted
 from fluxlora.dataset import Dataset
+from fluxlora.dataset.caption import Caption
 from fluxlora.errors import InputError
 from fluxlora.lines import LINES
 from fluxlora.options import divide_pixels
@@ -70,6 +71,17 @@ class Draft:
             except InputError as error:
                 self.settings.errors.add(str(error))
         return tuple(found)
+
+    @cached_property
+    def embeds(self) -> int:
+        """Captions to embed, whatever becomes of their pictures: equal ones once."""
+        facts = self.dataset.facts.values()
+        lines = {line for each in facts if isinstance(each, Caption) for line in each.lines}
+        return len(lines) or self.dataset.captions
+
+    @cached_property
+    def latents_bytes(self) -> int:
+        return sum(caches.latents_bytes(each) for each in self.backends)
 
     @cached_property
     def steps_asked(self) -> int:
@@ -143,8 +155,8 @@ class Draft:
 
     @cached_property
     def hours(self) -> float:
-        latents = sum(len(bucket.files) for each in self.backends for bucket in each.buckets)
-        caching = latents * estimates.SECONDS_PER_LATENT + self.dataset.captions * estimates.SECONDS_PER_EMBED
+        latents = sum(each.images for each in self.backends)
+        caching = latents * estimates.SECONDS_PER_LATENT + self.embeds * estimates.SECONDS_PER_EMBED
         seconds = caching + self.steps * self.seconds_per_step
         return round(estimates.SETUP_HOURS + seconds / 3600 + self.validation_hours, 2)
 
@@ -177,15 +189,13 @@ class Draft:
     @cached_property
     def disk_used_gb(self) -> float:
         kept = min(self.checkpoints, self.settings.whole("checkpoints_total_limit", 5)) + 1
-        latents = sum(len(bucket.files) * _megapixels(each) for each in self.backends for bucket in each.buckets)
         return (
             estimates.ENVIRONMENT_GB
             + estimates.WEIGHTS_GB
             + estimates.SLACK_GB
             + self.dataset.size_bytes / 1e9
             + kept * estimates.checkpoint_gb(self.adapter_mb)
-            + latents * estimates.LATENT_GB_PER_MEGAPIXEL
-            + self.dataset.captions * estimates.EMBED_GB
+            + (self.latents_bytes + self.embeds * caches.EMBED_BYTES) / 1e9
         )
 
     @cached_property

@@ -41,8 +41,6 @@ COMPUTE_CAP, COMPUTE_CAP_FP8, COMPUTE_CAP_FP8_TORCHAO = 800, 890, 900
 WEIGHTS_GB, WHEELS_GB, ENVIRONMENT_GB = 34.0, 5.3, 8.6
 # Image, apt packages, logs, validation pictures and the space a file needs while it is replaced.
 SLACK_GB = 15.0
-# Measured: a VAE latent of a 1024 pixel image is 0.97 MB. Computed: 512 x 4096 of T5 in bf16 for each caption.
-LATENT_GB_PER_MEGAPIXEL, EMBED_GB = 0.001, 0.0042
 
 # Computed from the model's shapes: MB of a rank 16 LoRA in bf16, by flux_lora_target; the largest for the others.
 ADAPTER_MB_AT_RANK_16: Mapping[str, float] = {"all": 52, "mmdit": 37, "context": 15, "all+ffs": 131}

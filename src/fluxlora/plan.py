@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fluxlora import estimates, fit, rules, trainer
+from fluxlora import caches, estimates, fit, rules, trainer
 from fluxlora.buckets import Sorted
 from fluxlora.dataset import Dataset, Finding, Severity, told
 from fluxlora.draft import Draft
 from fluxlora.offers import Requirements
 from fluxlora.rules import Verdict, Weight
+
+# Of a data backend's sizes this many are told.
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Plan:
     adapter: str
     dataset: Dataset
     backends: tuple[Sorted, ...]
+    # Equal captions once.
+    embeds: int
+    latents_bytes: int
     steps: int
     steps_per_epoch: int
     checkpoints: int
@@ -61,6 +67,8 @@ class Plan:
                 "findings": [asdict(finding) for finding in self.dataset.findings],
             },
             "backends": [_backend_facts(each) for each in self.backends],
+            "captions_embedded": self.embeds,
+            "caches_gb": round((self.latents_bytes + self.embeds * caches.EMBED_BYTES) / 1e9, 3),
             "steps": self.steps,
             "steps_per_epoch": self.steps_per_epoch,
             "epochs": self.epochs,
@@ -83,6 +91,8 @@ class Plan:
             f"adapter    {self.adapter}",
             f"dataset    {self.dataset.path}: {images} images, {captions} captions, {_size(self.dataset.size_bytes)}",
             *(f"trains on  {_backend_line(each)}" for each in self.backends),
+            f"caches     {sum(each.images for each in self.backends)} latents, {_size(self.latents_bytes)}; "
+            f"{self.embeds} captions, at most {_size(self.embeds * caches.EMBED_BYTES)}",
             f"steps      {self.steps}, {self.steps_per_epoch} an epoch, {self.epochs} epochs, "
             f"{self.checkpoints} checkpoints",
             f"hours      about {self.hours:.1f} on an A100-class GPU, right within a factor of {estimates.UNCERTAINTY}",
@@ -117,6 +127,8 @@ def make(
         adapter=draft.describe_adapter(),
         dataset=dataset,
         backends=draft.backends,
+        embeds=draft.embeds,
+        latents_bytes=draft.latents_bytes,
         steps=draft.steps,
         steps_per_epoch=draft.steps_per_epoch,
         checkpoints=draft.checkpoints,
@@ -143,23 +155,34 @@ def _backend_facts(each: Sorted) -> dict[str, Any]:
     return {
         "id": each.backend.id,
         "resolution": each.backend.target_edge,
-        "images": sum(len(bucket.files) for bucket in each.buckets),
+        "images": each.images,
         "samples": each.samples,
         "batches": each.batches,
         "buckets": [
-            {"aspect": bucket.aspect, "images": len(bucket.files), "batches": bucket.batches} for bucket in each.buckets
+            {
+                "aspect": bucket.aspect,
+                "sizes": [f"{width}x{height}" for width, height in bucket.sizes],
+                "images": len(bucket.files),
+                "samples": bucket.samples,
+                "batches": bucket.batches,
+            }
+            for bucket in each.buckets
         ],
-        "left_out": [picture.file for picture in each.too_small]
-        + [file for bucket in each.pruned for file in bucket.files],
+        "left_out": each.left_out,
+        "latents_gb": round(caches.latents_bytes(each) / 1e9, 3),
     }
 
 
 def _backend_line(each: Sorted) -> str:
-    facts = _backend_facts(each)
-    left_out = f", {len(facts['left_out'])} left out" if facts["left_out"] else ""
-    shapes = f" in {len(each.buckets)} shapes" if len(each.buckets) > 1 else ""
-    images = f"{facts['images']} images{shapes}{left_out}"
-    return f"{facts['id']}: {images}, {facts['samples']} samples at {facts['resolution']} pixels"
+    left_out = sum(map(len, each.left_out.values()))
+    why = ", ".join(f"{len(files)} {reason}" for reason, files in each.left_out.items())
+    sizes = [f"{len(bucket.files)} of {' or '.join(f'{w}x{h}' for w, h in bucket.sizes)}" for bucket in each.buckets]
+    shown = ", ".join(sizes[:_SHOWN]) + (f" and {len(sizes) - _SHOWN} more sizes" if len(sizes) > _SHOWN else "")
+    return (
+        f"{each.backend.id}: {each.images} images ({shown or 'none'})"
+        + (f", {left_out} left out ({why})" if left_out else "")
+        + f", {each.samples} samples in {each.batches} batches"
+    )
 
 
 def _size(count: int) -> str:

@@ -57,6 +57,11 @@ class Frame:
         return int(self.resolution) if self.pixel else _aligned(math.sqrt(self.area))
 
     @property
+    def scaled_edge(self) -> int:
+        """The same, as it counts when an image is scaled: the round megapixels are taken at their word there."""
+        return self.edge if self.pixel else _area_edge(self.resolution)
+
+    @property
     def area(self) -> float:
         """Of a square, in square pixels; only where the resolution is megapixels."""
         for megapixels, edge in _ROUND_MEGAPIXELS:

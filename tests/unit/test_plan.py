@@ -46,6 +46,18 @@ def test_the_guides_numbers_make_a_sound_plan() -> None:
     assert (found.steps, found.steps_per_epoch, found.epochs, found.checkpoints) == (5000, 6, 834, 25)
 
 
+def test_the_plan_says_which_sizes_are_trained_what_is_left_out_and_what_the_caches_take() -> None:
+    data = dataset(images=8, size=(1600, 1000))
+    small = Picture("small.jpg", 300, 300, captions=2)
+    facts = made("preset_arb", data=Dataset(data.path, (*data.pictures, small), (), data.size_bytes)).as_facts()
+    square, whole = facts["backends"]
+    assert (square["images"], list(square["left_out"])) == (0, ["too small"])
+    assert whole["buckets"] == [{"aspect": 1.54, "sizes": ["1280x832"], "images": 8, "samples": 32, "batches": 8}]
+    assert whole["left_out"] == {"too small": ["small.jpg"]}
+    assert (facts["captions_embedded"], facts["caches_gb"]) == (18, 0.084)
+    assert any("8 of 1280x832), 1 left out (1 too small), 32 samples in 8 batches" in line for line in facts["lines"])
+
+
 def test_what_an_offer_must_have_follows_from_the_plan() -> None:
     need = made().requirements
     assert isinstance(need, Requirements)

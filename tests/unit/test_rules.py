@@ -42,6 +42,7 @@ def backends(*changes: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry | change for change in changes]
 
 
+_HALF = {"resolution_type": "area", "minimum_image_size": 0.1, "maximum_image_size": 0, "target_downsample_size": 0}
 # Rule: a draft that makes it speak, words that it says, and a draft that is all right.
 CASES: dict[str, tuple[Draft, str, Draft]] = {
     "lycoris_has_its_configuration": (
@@ -133,6 +134,26 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
         draft("arb", data=pictures((1024, 1024), (1600, 1000), each=1), train_batch_size=5),
         "leaves out 1 images of aspect 1.",
         draft("arb", data=pictures((1024, 1024), (1600, 1000), each=1)),
+    ),
+    "every_picture_has_a_bucket": (
+        draft(datasets=backends({"maximum_aspect_ratio": 0.9, "crop": False})),
+        "images of aspect 1.2",
+        draft(datasets=backends({"maximum_aspect_ratio": 1.5, "crop": False})),
+    ),
+    "one_resolution_means_one_size": (
+        draft(datasets=backends({**_HALF, "resolution": 0.5})),
+        "768 pixels in squares and for 704",
+        draft(datasets=backends({**_HALF, "resolution": 1.0})),
+    ),
+    "buckets_are_known": (
+        draft(datasets=backends({"crop_aspect": "random", "crop_aspect_buckets": [1.0, 1.5]})),
+        "2 aspects by lot",
+        draft(datasets=backends({"crop_aspect": "closest", "crop_aspect_buckets": [1.0, 1.5]})),
+    ),
+    "several_gpus_share_every_bucket": (
+        draft(data=pictures((1024, 1024), each=1), others={"provision_num_gpus": 2}, datasets=backends({"repeats": 7})),
+        "fewer images than the 2 GPUs",
+        draft(data=pictures((1024, 1024), each=2), others={"provision_num_gpus": 2}, datasets=backends({"repeats": 3})),
     ),
     "pictures_are_not_blown_up": (
         draft("arb", data=pictures((700, 500), (1600, 1024))),

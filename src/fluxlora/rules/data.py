@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from fluxlora.buckets import Backend
+from fluxlora.buckets import Backend, least_repeats
 from fluxlora.dataset import Picture
 from fluxlora.draft import Draft
 from fluxlora.rules.rule import Source, Weight, rule
@@ -41,7 +41,7 @@ def every_bucket_fills_a_step(draft: Draft) -> Iterator[str]:
     """Every bucket has batch size x accumulation x GPUs samples, or the trainer ends."""
     for each in draft.backends:
         for bucket in each.unusable:
-            repeats = math.ceil(draft.batching.effective / len(bucket.files)) - 1
+            repeats = least_repeats(len(bucket.files), draft.batching)
             yield (
                 f"Data backend {each.backend.id} has {bucket.samples} samples of aspect {bucket.aspect}, and one step "
                 f"takes {draft.batching.effective} (batch x accumulation x GPUs), so SimpleTuner ends the run: lower "
@@ -67,10 +67,66 @@ def every_bucket_fills_a_batch(draft: Draft) -> Iterator[str]:
     """Buckets smaller than a batch are left out without a word."""
     for each in draft.backends:
         for bucket in each.pruned:
+            repeats = least_repeats(len(bucket.files), draft.batching)
             yield (
                 f"Data backend {each.backend.id} leaves out {len(bucket.files)} images of aspect {bucket.aspect}: they "
                 f"are fewer than simpletuner_train_batch_size, {draft.batching.batch_size}. Lower it, or set repeats "
-                "on the backend."
+                f"to {repeats} on the backend."
+            )
+
+
+@rule(Weight.LOSS, Source.TRAINER)
+def every_picture_has_a_bucket(draft: Draft) -> Iterator[str]:
+    """Pictures of a shape that SimpleTuner cannot reckon with, or is told not to take, are left out."""
+    for each in draft.backends:
+        if each.unshapely:
+            picture, why = each.unshapely[0]
+            yield (
+                f"Data backend {each.backend.id} leaves out {len(each.unshapely)} images, SimpleTuner fails on them: "
+                f"of {picture.file}, {picture.width}x{picture.height}, {why}. Crop them or choose another crop_style."
+            )
+        for bucket in each.off_limits:
+            yield (
+                f"Data backend {each.backend.id} leaves out {len(bucket.files)} images of aspect {bucket.aspect}, "
+                "which its minimum_aspect_ratio and maximum_aspect_ratio do not allow."
+            )
+
+
+@rule(Weight.SPOILT, Source.TRAINER)
+def one_resolution_means_one_size(draft: Draft) -> Iterator[str]:
+    """Round megapixels mean one edge for squares and another for the rest, so squares are cut beyond the image."""
+    for each in draft.backends:
+        frame = each.backend.frame
+        if frame.edge != frame.scaled_edge and not frame.downsample:
+            yield (
+                f"Data backend {each.backend.id} has a resolution of {frame.resolution:g} megapixels. SimpleTuner "
+                f"takes it for {frame.edge} pixels in squares and for {frame.scaled_edge} otherwise: write it as "
+                f"an edge, resolution_type pixel_area and resolution {frame.edge}."
+            )
+
+
+@rule(Weight.HINT, Source.TRAINER)
+def buckets_are_known(draft: Draft) -> Iterator[str]:
+    """With crop_aspect random each picture's bucket is drawn by lot, and one that is too small ends the run."""
+    for each in draft.backends:
+        if each.backend.frame.by_lot:
+            yield (
+                f"Data backend {each.backend.id} has crop_aspect random: each image gets one of "
+                f"{len(each.backend.frame.aspects)} aspects by lot, so its buckets and steps are those of an even "
+                "draw; closest chooses the nearest."
+            )
+
+
+@rule(Weight.LOSS, Source.TRAINER)
+def several_gpus_share_every_bucket(draft: Draft) -> Iterator[str]:
+    """A bucket of fewer pictures than GPUs leaves one of them without."""
+    gpus = draft.batching.gpus
+    for each in draft.backends:
+        few = [bucket for bucket in each.buckets if len(bucket.files) < gpus]
+        if few:
+            yield (
+                f"Data backend {each.backend.id} has {len(few)} buckets of fewer images than the {gpus} GPUs, and some "
+                "of them get none: add images or use fewer GPUs."
             )
 
 
