@@ -96,11 +96,12 @@ def train(dataset: Path, name: str | None, presets: tuple[str, ...], settings: t
 @click.argument("dataset", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-n", "--name", default="rehearsed", show_default=True, help="The run's name, one of yours for example.")
 @_presets
-def rehearse(dataset: Path | None, name: str, presets: tuple[str, ...]) -> None:
+@_settable
+def rehearse(dataset: Path | None, name: str, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Hold a whole run on this machine: real SimpleTuner, a tiny model, no account, no money."""
     from fluxlora.run import project_dir
 
-    _rehearse(_run(dataset or project_dir() / "examples" / "dataset", name, presets))
+    _rehearse(_run(dataset or project_dir() / "examples" / "dataset", name, presets) | _settings(settings))
 
 
 @cli.command("import")

@@ -17,7 +17,7 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     reached = {
         "renting": lambda: bench.instances(),
         "configuring": lambda: "TASK [simpletuner : " in log.read_text(),
-        "training": lambda: "training, step" in log.read_text(),
+        "training": lambda: "checkpoint 4 is home" in log.read_text(),
         "fetching": lambda: "TASK [artifacts : Bring the folders home]" in log.read_text(),
     }
     trainers = []
@@ -26,6 +26,8 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
         wait_for(lambda is_reached=is_reached, process=process: is_reached() or process.poll() is not None, 300, log)
         assert process.poll() is None, f"ended before {phase}:\n{log.read_text()[-4000:]}"
         kill(process)
+        if phase == "training":
+            bench.ssh(bench.instances()[0], "pkill -9 -f simpletuner/train.py")
         if phase in ("training", "fetching"):
             trainers.append(json.loads(bench.ssh(bench.instances()[0], "cat /root/.fluxlora/progress.json"))["pid"])
 
@@ -40,6 +42,9 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     manifest = json.loads((bench.artifacts("killed") / "manifest.json").read_text())
     assert manifest["steps"] == {"done": 12, "asked": 12}
     assert trainers[0] == trainers[1], "the second call attached to the training that went on"
+    assert manifest["restarts"] == 1
+    training_log = (bench.artifacts("killed") / "training.log").read_text()
+    assert "Loading LoRA weights from Path: " in training_log, "the killed trainer went on from its last checkpoint"
 
 
 def test_a_host_that_vanishes_while_it_is_configured_is_noticed_within_seconds_and_its_cost_is_said(bench, tmp_path):

@@ -1,0 +1,50 @@
+"""Each supported SimpleTuner trains a LoRA and a LoKr for real, and one that is killed goes on from its last checkpoint.
+
+The LoRA of 3.1.6 is trained and killed in test_reentry.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from conftest import wait_for
+
+pytestmark = pytest.mark.timeout(1500)
+
+# Of the trainer's bar.
+STEP = re.compile(r"\| (\d+)/12 \[")
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"), [("3.1.6", "lokr"), ("4.10.1", "lora"), ("4.10.1", "lokr")], ids=lambda value: value
+)
+def test_a_trainer_that_is_killed_goes_on_from_its_last_checkpoint(bench, tmp_path, version, kind):
+    log, run = tmp_path / "log", f"{kind}-{version.replace('.', '-')}"
+    process = bench.start(
+        "train",
+        run,
+        log,
+        simpletuner_version=version,
+        run_presets="512,lokr" if kind == "lokr" else "512",
+        simpletuner_validation_on_startup="false",
+    )
+    wait_for(lambda: "checkpoint 4 is home" in log.read_text() or process.poll() is not None, 480, log)
+    (instance,) = bench.instances()
+    bench.ssh(instance, "pkill -9 -f simpletuner/train.py")
+
+    assert process.wait(480) == 0, log.read_text()[-4000:]
+    manifest = json.loads((bench.artifacts(run) / "manifest.json").read_text())
+    assert manifest["versions"]["simpletuner"] == version
+    assert manifest["steps"] == {"done": 12, "asked": 12}
+    assert manifest["restarts"] == 1
+    assert (manifest["adapter"]["kind"], manifest["adapter"]["learned"]) == (kind, True)
+    before, _, after = (
+        (bench.artifacts(run) / "training.log").read_text().partition("The trainer was killed by SIGKILL")
+    )
+    checkpoint = int(re.match(r"; its last checkpoint is \[(\d+)\]", after)[1])
+    assert int(STEP.findall(before)[0]) <= 1
+    assert int(STEP.findall(after)[0]) in (checkpoint, checkpoint + 1)
+    assert bench.instances() == []
