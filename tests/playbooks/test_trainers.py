@@ -1,4 +1,4 @@
-"""Each supported SimpleTuner trains a LoRA and a LoKr for real, and one that is killed goes on from its last checkpoint.
+"""Each supported SimpleTuner trains a LoRA and a LoKr, and one that is killed goes on from its last checkpoint.
 
 The LoRA of 3.1.6 is trained and killed in test_reentry.py.
 """
