@@ -150,6 +150,11 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
         "2 aspects by lot",
         draft(datasets=backends({"crop_aspect": "closest", "crop_aspect_buckets": [1.0, 1.5]})),
     ),
+    "several_gpus_start_at_once": (
+        draft(others={"provision_num_gpus": 2}),
+        "ends at its first start",
+        draft(version="4.10.1", others={"provision_num_gpus": 2}),
+    ),
     "several_gpus_share_every_bucket": (
         draft(data=pictures((1024, 1024), each=1), others={"provision_num_gpus": 2}, datasets=backends({"repeats": 7})),
         "fewer images than the 2 GPUs",

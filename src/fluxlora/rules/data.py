@@ -118,6 +118,17 @@ def buckets_are_known(draft: Draft) -> Iterator[str]:
 
 
 @rule(Weight.LOSS, Source.TRAINER)
+def several_gpus_start_at_once(draft: Draft) -> Iterator[str]:
+    """On several GPUs 3.1.6 ends at its first start: only its first process sees the images it is listing."""
+    if draft.batching.gpus > 1 and draft.version == "3.1.6":
+        yield (
+            f"SimpleTuner 3.1.6 on {draft.batching.gpus} GPUs ends at its first start on a dataset, for only one of "
+            "its processes waits until the images are listed: run the same command again, or set simpletuner_version "
+            "to 4.10.1."
+        )
+
+
+@rule(Weight.LOSS, Source.TRAINER)
 def several_gpus_share_every_bucket(draft: Draft) -> Iterator[str]:
     """A bucket of fewer pictures than GPUs leaves one of them without."""
     gpus = draft.batching.gpus
