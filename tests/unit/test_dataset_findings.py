@@ -28,7 +28,7 @@ from fluxlora import dataset
 from fluxlora.dataset import Severity, Wanted, across
 from fluxlora.dataset.caption import TOKEN_LIMIT, tokens
 from fluxlora.dataset.finding import MENDED, WEIGHT, by_weight, error, told, warning
-from fluxlora.dataset.picture import look
+from fluxlora.dataset.picture import Look, look
 
 MODERN = Wanted(simpletuner_version="4.10.1")
 EXAMPLES = Path(__file__).parents[2] / "examples" / "dataset"
@@ -151,6 +151,23 @@ def test_a_picture_has_the_size_that_its_trainer_sorts_by(
 
 
 @pytest.mark.parametrize(
+    ("kind", "orientation", "old", "modern"),
+    [
+        ("JPEG", 6, "trained upright, and squeezed", "trained lying on its side, and squeezed"),
+        ("PNG", 6, "trained as it is stored", "trained lying on its side, and squeezed"),
+        ("JPEG", 3, "3.1.6 does and 4.10.1 not", "4.10.1 does not do"),
+    ],
+)
+def test_what_becomes_of_a_rotation_depends_on_the_trainer(
+    put: Callable[..., Path], tmp_path: Path, kind: str, orientation: int, old: str, modern: str
+) -> None:
+    put(f"a.{kind.lower()}", saved(noise(), kind, exif=exif(orientation)))
+    for wanted, words in ((Wanted(), old), (MODERN, modern)):
+        (finding,) = dataset.scan(tmp_path, wanted).findings
+        assert words in finding.effect
+
+
+@pytest.mark.parametrize(
     ("caption", "expected"),
     [
         ("a photo\n\nanother\n", []),
@@ -196,6 +213,11 @@ def test_copies_are_found_whatever_they_are_called_and_likenesses_whatever_their
         "brighter.jpg", "half.jpg", "lossless.png",
     }  # fmt: skip
     assert "mirrored.jpg" not in found
+
+
+def test_thousands_of_likenesses_are_all_named_after_the_first() -> None:
+    alike = dict.fromkeys((f"{number:04}.jpg" for number in range(3000)), Look(likeness="0f" * 16))
+    assert across.near(alike) == dict.fromkeys(sorted(alike)[1:], "0000.jpg")
 
 
 def test_different_photographs_and_flat_pictures_are_no_likenesses(put: Callable[..., Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fluxlora.dataset import across, names, rules
 from fluxlora.dataset.across import Wanted
 from fluxlora.dataset.caption import CAPTION_LIMIT_BYTES, Caption
 from fluxlora.dataset.finding import MENDED, Finding, Severity, by_weight, error, printable, told, warning
-from fluxlora.dataset.names import Status, stem
+from fluxlora.dataset.names import Status, stem, suffix_of
 from fluxlora.dataset.picture import Look
 from fluxlora.dataset.reading import Facts, Progress, read
 from fluxlora.errors import InputError
@@ -99,7 +99,7 @@ def scan(
 def _seen(files: Mapping[str, Status], wanted: Wanted) -> list[str]:
     """The files that SimpleTuner lists as pictures and that can be ones."""
     videos = names.videos(wanted.modern)
-    return [name for name in names.listed(files, wanted.modern) if PurePosixPath(name).suffix.lower() not in videos]
+    return [name for name in names.listed(files, wanted.modern) if suffix_of(name).lower() not in videos]
 
 
 def _to_read(seen: list[str], files: Mapping[str, Status]) -> dict[str, Status]:

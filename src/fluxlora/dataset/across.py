@@ -60,13 +60,13 @@ def near(looks: Mapping[str, Look]) -> dict[str, str]:
     bits = np.array([np.frombuffer(bytes.fromhex(looks[name].likeness), np.uint64) for name in names])
     found: dict[str, str] = {}
     for start in range(0, len(names), _ROWS):
-        block = bits[start : start + _ROWS]
-        apart = np.zeros((len(block), len(bits)), np.uint8)
+        block, rest = bits[start : start + _ROWS], bits[start:]
+        apart = np.zeros((len(block), len(rest)), np.uint8)
         for half in range(2):
-            apart += np.bitwise_count(block[:, half, None] ^ bits[None, :, half])
-        for row, other in np.argwhere(apart <= _ALIKE_BITS):
-            if other > start + row:
-                found.setdefault(names[other], names[start + row])
+            apart += np.bitwise_count(block[:, half, None] ^ rest[None, :, half])
+        alike = np.triu(apart <= _ALIKE_BITS, 1)
+        for other in np.flatnonzero(alike.any(axis=0)):
+            found.setdefault(names[start + other], names[start + int(alike[:, other].argmax())])
     return found
 
 

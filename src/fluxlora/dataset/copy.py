@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from fluxlora.dataset import across, names, rules
 from fluxlora.dataset.caption import CAPTION_LIMIT_BYTES, Caption
 from fluxlora.dataset.finding import printable
-from fluxlora.dataset.names import Names, fold, stem
+from fluxlora.dataset.names import Names, fold, stem, suffix_of
 from fluxlora.dataset.picture import BROKEN, Look
 from fluxlora.dataset.reading import Facts, Progress, read, spread
 from fluxlora.errors import InputError
@@ -117,7 +117,7 @@ def write(copy: Copy, target: Path, *, progress: Progress | None = None) -> tupl
 
 
 def _can_be_picture(name: str) -> bool:
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = suffix_of(name).lower()
     taken = names.accepted(modern=True) | names.accepted(modern=False)
     return suffix in taken and (suffix == ".gif" or suffix not in names.videos(True) | names.videos(False))
 
@@ -141,7 +141,7 @@ def _items(looks: Mapping[str, Look], captions: Mapping[str, str], facts: Mappin
         look = sound[name]
         remade = _needs_remaking(look)
         found = lines.get(name)
-        suffix = _new_suffix(look) if remade else rules.right_suffix(look, PurePosixPath(name).suffix.lower())
+        suffix = _new_suffix(look) if remade else rules.right_suffix(look, suffix_of(name).lower())
         yield Item(name, _free(_clean(stem(name)), taken), suffix, remade, tuple(found) if found else None)
 
 

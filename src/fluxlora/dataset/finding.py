@@ -15,7 +15,7 @@ WEIGHT = (
     "name_not_utf8", "not_a_file", "link_loop", "video", "unreadable", "damaged", "too_large", "same_stem",
     "no_caption", "empty_caption", "not_utf8", "caption_too_long",
     # The picture is not trained on, or not as it is.
-    "too_small", "upper_case_suffix", "unknown_suffix", "rotated", "sixteen_bit", "alpha", "cropped", "animated",
+    "rotated", "too_small", "upper_case_suffix", "unknown_suffix", "sixteen_bit", "alpha", "cropped", "animated",
     # It is trained on, and teaches something else.
     "no_trigger", "trigger_in_regularisation", "regularisation", "duplicate", "near_duplicate", "caption_cut",
     "blank_caption", "byte_order_mark", "palette",

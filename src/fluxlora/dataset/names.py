@@ -6,7 +6,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image
 
@@ -141,20 +141,20 @@ def videos(modern: bool) -> frozenset[str]:
 def listed(files: Iterable[str], modern: bool) -> list[str]:
     """Those that SimpleTuner lists; 3.1.6 wants the suffix in small letters."""
     taken = accepted(modern)
-    suffixes = {name: PurePosixPath(name).suffix for name in files}
+    suffixes = {name: suffix_of(name) for name in files}
     return [name for name, suffix in suffixes.items() if (suffix.lower() if modern else suffix) in taken]
 
 
 def check(files: dict[str, Status], modern: bool) -> Iterator[Finding]:
     """What the names alone say."""
     taken = accepted(modern)
-    pictures = [name for name in files if PurePosixPath(name).suffix.lower() in taken]
+    pictures = [name for name in files if suffix_of(name).lower() in taken]
     yield from _each(files, pictures, modern)
     yield from _clashes(listed(files, modern))
     stems = {stem(name) for name in pictures}
     forms = {fold(each) for each in stems}
     for name in files:
-        suffix = PurePosixPath(name).suffix
+        suffix = suffix_of(name)
         if suffix.lower() in _PASSED_OVER - taken:
             yield warning(
                 name,
@@ -182,7 +182,7 @@ def _each(files: dict[str, Status], pictures: list[str], modern: bool) -> Iterat
                 name, "odd_name", "Its name holds characters that cannot be seen, and logs break at them.", "Rename it."
             )
     for name in pictures:
-        suffix = PurePosixPath(name).suffix
+        suffix = suffix_of(name)
         if suffix.lower() in videos(modern):
             kind = "a sound" if suffix.lower() in _SOUNDS_4 else "a video"
             yield error(
@@ -227,9 +227,17 @@ def _clashes(pictures: list[str]) -> Iterator[Finding]:
             )
 
 
+# Plain text rather than paths: they are asked several times for each of perhaps 40,000 files.
 def stem(name: str) -> str:
     """The name without its suffix, cut where SimpleTuner cuts it."""
-    return str(PurePosixPath(name).with_suffix(""))
+    return name.removesuffix(suffix_of(name))
+
+
+def suffix_of(name: str) -> str:
+    """From the last point on; none where the name has no other letter before it."""
+    last = name.rpartition("/")[2]
+    before, point, after = last.rpartition(".")
+    return point + after if before.strip(".") else ""
 
 
 def fold(name: str) -> str:

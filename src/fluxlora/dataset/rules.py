@@ -9,7 +9,7 @@ from PIL import Image
 
 from fluxlora.dataset.caption import CAPTION_LIMIT_BYTES, TOKEN_LIMIT, Caption, tokens
 from fluxlora.dataset.finding import Finding, error, printable, warning
-from fluxlora.dataset.names import stem, videos
+from fluxlora.dataset.names import stem, suffix_of, videos
 from fluxlora.dataset.picture import Look
 
 # Where Pillow has two names for what one suffix holds.
@@ -22,7 +22,7 @@ def of_picture(name: str, look: Look, modern: bool) -> Iterator[Finding]:
     if look.problem:
         yield _broken(name, look)
         return
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = suffix_of(name).lower()
     if (claimed := Image.registered_extensions().get(suffix)) and claimed != (
         kind := _SAME.get(look.format, look.format)
     ):
@@ -144,15 +144,11 @@ def _broken(name: str, look: Look) -> Finding:
 
 
 def _rotated(look: Look, modern: bool) -> str:
+    """4.10.1 reads the EXIF data for the size alone; 3.1.6 turns the pixels, and then scales them as before."""
     how = f"Its EXIF data say that it has to be turned or mirrored (orientation {look.orientation}), "
-    if not modern:
-        return how + (
-            "which SimpleTuner 3.1.6 does not heed in a PNG: it is trained as it is stored."
-            if look.format == "PNG"
-            else "which SimpleTuner 3.1.6 does, and 4.10.1 does not."
-        )
+    if not modern and look.format == "PNG":
+        return how + "which SimpleTuner 3.1.6 does not heed in a PNG: it is trained as it is stored."
     if look.turned:
-        return (
-            how + "which SimpleTuner 4.10.1 does to its size but not to its pixels: it is trained lying and squeezed."
-        )
-    return how + "which SimpleTuner 4.10.1 does not: it is trained as it is stored."
+        upright = "lying on its side" if modern else "upright"
+        return how + f"which SimpleTuner does by half: it is trained {upright}, and squeezed to the other shape."
+    return how + ("which SimpleTuner 4.10.1 does not do." if modern else "which SimpleTuner 3.1.6 does and 4.10.1 not.")
