@@ -1,4 +1,6 @@
-"""Behaves as SimpleTuner 3.1.6 does towards its supervisor: webhooks, bar, checkpoints, final file, exit 0 on failure.
+"""Behaves as SimpleTuner does towards its supervisor: webhooks, bar, checkpoints, final file.
+
+It exits 0 on failure, as 3.1.6 does, and hears of a wanted checkpoint, as 4.10.1 does.
 
 usage: trainer.py BEHAVIOUR OUTPUT [STEPS]
 """
@@ -32,6 +34,11 @@ def save(folder: Path, *, cut: int = 0) -> None:
     (folder / "pytorch_lora_weights.safetensors").write_bytes(content[: len(content) - cut])
 
 
+def asked() -> int:
+    signals = Path(os.environ.get("SIMPLETUNER_ACCELERATE_SIGNAL_FILE", "/no/such/file"))
+    return int(json.loads(signals.read_text()).get("manual_checkpoint", 0)) if signals.exists() else 0
+
+
 def done() -> int:
     return max((int(path.parent.name[11:]) for path in output.glob("checkpoint-*/training_state.json")), default=0)
 
@@ -51,6 +58,7 @@ if behaviour == "fails":
     sys.exit(0)
 if behaviour == "killed-once" and done():
     behaviour = "works"
+answered = 0
 for step in range(done() + 1, steps + 1):
     print(
         f"\rEpoch 1/2, Steps:  50%|████▊ | {step}/{steps} [00:01<00:00,  1.82it/s, lr=0.0001, step_loss={step}.5]",
@@ -65,6 +73,9 @@ for step in range(done() + 1, steps + 1):
             data={"status": "running"},
             progress={"current": step, "total": steps, "metrics": metrics},
         )
+    if asked() > answered:
+        answered = asked()
+        print(f"\nA checkpoint was asked for, at step {step}", flush=True)
     if step % 2 == 0:
         post(type="lifecycle.stage", stage={"key": "checkpoint_save", "status": "running"})
         save(output / f"checkpoint-{step}")

@@ -26,9 +26,8 @@ CACHES = {
     "fluxlora-uv": "/root/.cache/uv",
     "fluxlora-bytecode": "/root/.cache/bytecode",
 }
-# What uv keeps unpacked, 6 GB, is linked and not copied to the host's disk; what python compiles of it, minutes of it,
-# serves the next host too.
-SHARED = {"UV_LINK_MODE": "symlink", "PYTHONPYCACHEPREFIX": CACHES["fluxlora-bytecode"]}
+# What uv keeps unpacked, 6 GB, is linked and not copied to the host's disk.
+SHARED = {"UV_LINK_MODE": "symlink"}
 
 # Below the ports that systems give to outgoing connections, so that none of those takes one between choice and use.
 PORTS = range(20_000, 32_000)
