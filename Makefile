@@ -3,7 +3,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse lint test unit plugins playbooks molecule rehearsal docs lock clean
+.PHONY: help setup rehearse lint test unit plugins trainers playbooks molecule rehearsal docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -22,7 +22,7 @@ lint: setup ## ansible-lint, yamllint, ruff, mypy
 test: setup ## everything: unit, plugins, playbooks, molecule, rehearsal
 	@scripts/test
 
-unit plugins playbooks: setup ## one layer of the tests
+unit plugins trainers playbooks: setup ## one layer of the tests
 	pytest tests/$@
 
 molecule: setup ## the roles, one by one, on hosts of their own

@@ -74,7 +74,9 @@ def only_one() -> Iterator[None]:
 def trainer_python(version: str) -> Path:
     """The python of an environment that holds exactly what the lock and the role's torch for CPUs say."""
     home = CACHE / version
-    ingredients = [file.read_text() for file in sorted((ROLE / "files" / version).rglob("*.*"))] + cpu_packages()
+    ingredients = [file.read_text() for file in sorted((ROLE / "files" / version).rglob("*.*"))] + role_settings()[
+        "simpletuner_cpu_packages"
+    ]
     stamp = home / f"made-{hashlib.sha256(repr(ingredients).encode()).hexdigest()[:16]}"
     if not stamp.exists():
         uv("venv", "--clear", f"--python={interpreter(PYTHONS[version])}", home)
@@ -112,19 +114,14 @@ def requirements(version: str, build: str) -> str:
 def install_cpu_torch(home: Path) -> bool:
     """Whether pip finds a torch for CPUs for this python. Where not, the lock's larger one runs on a CPU too."""
     command = [tools() / "pip", f"--python={home}/bin/python", "install", "--quiet", "--no-deps", "--no-compile"]
-    options = [*role_settings()["simpletuner_pip_options"], *cpu_packages()]
+    options = [*role_settings()["simpletuner_pip_options"], *role_settings()["simpletuner_cpu_packages"]]
     return subprocess.run([*command, *options], stderr=subprocess.DEVNULL, check=False, timeout=600).returncode == 0
-
-
-def cpu_packages() -> list[str]:
-    settings = role_settings()
-    return settings.get("simpletuner_cpu_packages") or settings["__simpletuner_outside_the_lock"]["cpu"]
 
 
 @cache
 def role_settings() -> dict[str, Any]:
-    files = (ROLE / "defaults" / "main.yml", ROLE / "vars" / "main.yml")
-    return {name: value for file in files for name, value in yaml.safe_load(file.read_text()).items()}
+    settings: dict[str, Any] = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    return settings
 
 
 def interpreter(version: str) -> str:
