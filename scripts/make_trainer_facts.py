@@ -8,6 +8,7 @@ choices and defaults are read off the parser itself: nothing is copied by hand, 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import importlib.util
 import json
@@ -24,7 +25,7 @@ from unittest import mock
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "fluxlora"
 
 # Compute capabilities, by their first number, that the parser is asked for; 0 stands for any GPU.
-CAPABILITIES = (0, 7, 8, 9, 10, 12)
+CAPABILITIES = (0, 8, 9, 10)
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def facts() -> dict[str, Any]:
     for option in options.values():
         if "choices" in option:
             option["choices"] = sorted({*option["choices"], *option.get("gpu", {})}, key=str)
-    return {"version": version("simpletuner"), "options": options, **loader}
+    return {"version": version("simpletuner"), "options": options, **loader, **read_backends()}
 
 
 def allow_cpu() -> None:
@@ -158,6 +159,68 @@ def read_loader(options: Mapping[str, Any]) -> dict[str, Any]:
             translated[name] = target
     mappings = [name for name in sorted(options) if reader.mapping_to_cli_args({name: {"a": 1}})]
     return {"translated": translated, "ignored": ignored, "mappings": mappings}
+
+
+def read_backends() -> dict[str, Any]:
+    """The keys of data backends that the code ever asks for, and the choices that it compares some of them with.
+
+    No version has a list of them, and none minds a key that it never asks for. More than the real ones may be among
+    these keys, as some are asked of other mappings, and none is missing.
+    """
+    package = importlib.util.find_spec("simpletuner")
+    assert package
+    assert package.submodule_search_locations
+    helpers = Path(package.submodule_search_locations[0]) / "helpers"
+    keys: set[str] = set()
+    choices: dict[str, list[str]] = {}
+    for file in sorted(helpers.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if file.is_relative_to(helpers / "data_backend") or file.is_relative_to(helpers / "metadata"):
+                keys |= {*asked_keys(node), *listed_keys(node)}
+                choices |= listed_choices(node)
+            else:
+                keys |= {key for key in asked_keys(node) if "backend" in receiver(node)}
+    return {"backend_keys": sorted(filter(str.isidentifier, keys)), "backend_choices": choices}
+
+
+def asked_keys(node: ast.AST) -> Iterator[str]:
+    """`each["key"]`, `each.get("key")` and `"key" in each`."""
+    match node:
+        case ast.Subscript(slice=ast.Constant(value=str(key))):
+            yield key
+        case ast.Call(func=ast.Attribute(attr="get" | "pop" | "setdefault"), args=[ast.Constant(value=str(key)), *_]):
+            yield key
+        case ast.Compare(left=ast.Constant(value=str(key)), ops=[ast.In() | ast.NotIn()]):
+            yield key
+
+
+def listed_keys(node: ast.AST) -> Iterator[str]:
+    """Keys that are gone through: a list of names."""
+    if isinstance(node, ast.Set | ast.List | ast.Tuple):
+        names = [each.value for each in node.elts if isinstance(each, ast.Constant)]
+        if len(names) == len(node.elts) and all(isinstance(name, str) and name.isidentifier() for name in names):
+            yield from map(str, names)
+
+
+def listed_choices(node: ast.AST) -> dict[str, list[str]]:
+    """`valid_crop_styles = [...]` are the choices of crop_style."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.List(elts=elements)) if name.startswith("valid_"):
+            values = [each.value for each in elements if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            return {name.removeprefix("valid_").removesuffix("s"): values} if values else {}
+    return {}
+
+
+def receiver(node: ast.AST) -> str:
+    """The name of what is asked."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Subscript(value=inner) | ast.Call(func=ast.Attribute(value=inner)):
+            return receiver(inner)
+        case ast.Compare(comparators=[inner, *_]):
+            return receiver(inner)
+    return ""
 
 
 def as_text(found: Mapping[str, Any]) -> str:

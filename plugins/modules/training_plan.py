@@ -35,6 +35,11 @@ options:
   config:
     description: The trainer's C(config.json) as O(variables) render it; without it no name of an option is checked.
     type: dict
+  backends:
+    description: The trainer's C(multidatabackend.json), rendered likewise.
+    type: list
+    elements: dict
+    default: []
   dataset_path:
     description: Folder with the images and a C(.txt) caption beside each.
     type: path
@@ -155,6 +160,7 @@ ARGUMENT_SPEC = {
     "variables": {"type": "dict", "required": True},
     "names": {"type": "list", "elements": "str", "default": []},
     "config": {"type": "dict"},
+    "backends": {"type": "list", "elements": "dict", "default": []},
     "dataset_path": {"type": "path", "required": True},
     "trigger_word": {"type": "str", "default": ""},
     "regularisation_pattern": {"type": "str", "default": ""},
@@ -177,6 +183,7 @@ def main() -> None:
             presets=wanted["presets"],
             dataset=dataset,
             config=wanted["config"],
+            backends=wanted["backends"],
         )
     except FluxloraError as error:
         module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)

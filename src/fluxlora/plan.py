@@ -112,12 +112,14 @@ def make(
     presets: Sequence[str],
     dataset: Dataset,
     config: Mapping[str, Any] | None = None,
+    backends: Sequence[Mapping[str, Any]] = (),
 ) -> Plan:
     """Work the plan out. What the user has to mend ends up in its `errors`, as one sentence each; nothing is raised.
 
-    `config` is the trainer's config.json as these variables render it; without it no option's name is checked.
+    `config` and `backends` are the trainer's config.json and multidatabackend.json as these variables render them;
+    without the first no option's name is checked.
     """
-    compared = trainer.Comparison() if config is None else trainer.compare(variables, config)
+    compared = trainer.Comparison() if config is None else trainer.compare(variables, config, backends)
     draft = Draft.of(variables, dataset)
     found = [*dataset.findings, *fit.findings(draft)]
     said = sorted([*_of_files(found), *rules.judge(draft)], key=lambda verdict: -verdict.weight)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fluxlora.errors import InputError
-from fluxlora.trainer import CHANGES, LINES, Problem, change, check_config, compare, facts
+from fluxlora.trainer import CHANGES, LINES, Problem, change, check_backends, check_config, compare, facts
 
 GUIDE = Path(__file__).parents[1] / "data" / "guide" / "config.json"
 # What every version starts with, and nothing more.
@@ -236,3 +236,39 @@ def test_facts_of_another_release_warn_where_they_do_not_know_for_certain() -> N
 def test_a_version_that_there_is_not_is_one_error() -> None:
     [error] = compare({"simpletuner_version": "3.1.7"}, LEAST).errors
     assert error.startswith("simpletuner_version: There is no SimpleTuner '3.1.7' here.")
+
+
+GUIDES_BACKENDS = sorted(GUIDE.parent.glob("multidatabackend*.json"))
+
+
+@each_line
+@pytest.mark.parametrize("file", GUIDES_BACKENDS, ids=lambda file: file.stem)
+def test_every_key_of_the_guides_data_backends_is_read(line: str, file: Path) -> None:
+    assert check_backends(line, json.loads(file.read_text())) == []
+
+
+@each_line
+def test_a_key_that_no_code_reads_is_answered_with_the_nearest(line: str) -> None:
+    [problem] = check_backends(line, [{"id": "mine", "crop_sytle": "center"}])
+    assert (problem.kind, problem.option) == ("unknown", "crop_sytle")
+    assert "of the data backend mine: did you mean crop_style?" in problem.message
+
+
+@newest_and_default
+@pytest.mark.parametrize(
+    ("key", "value"), [("crop_aspect", "round"), ("crop_style", "middle"), ("resolution_type", "px")]
+)
+def test_a_data_backends_wrong_choice_is_answered_with_the_choices(line: str, key: str, value: str) -> None:
+    [problem] = check_backends(line, [{"id": "mine", key: value}])
+    assert (problem.kind, problem.option) == ("choice", key)
+
+
+def test_a_key_that_came_later_is_unknown_to_the_older_line() -> None:
+    backends = [{"id": "mine", "caption_file_extensions": [".txt"], "max_num_samples": 9}]
+    assert [problem.option for problem in check_backends("3.1.6", backends)] == ["max_num_samples"]
+    assert check_backends("4.10.1", backends) == []
+
+
+def test_a_problem_of_a_data_backend_says_where_they_are_set() -> None:
+    [error] = compare({}, LEAST, [{"id": "mine", "crop_sytle": "center"}]).errors
+    assert error.startswith("simpletuner_datasets: ")

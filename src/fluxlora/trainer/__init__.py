@@ -1,7 +1,7 @@
 """What each supported SimpleTuner knows of its own options, and whether a configuration fits it."""
 
 from fluxlora.trainer.changes import CHANGES, Change, change
-from fluxlora.trainer.check import Problem, check_config
+from fluxlora.trainer.check import Problem, check_backends, check_config
 from fluxlora.trainer.comparison import Comparison, compare
 from fluxlora.trainer.facts import LINES, Facts, Option, facts
 
@@ -14,6 +14,7 @@ __all__ = [
     "Option",
     "Problem",
     "change",
+    "check_backends",
     "check_config",
     "compare",
     "facts",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -58,6 +58,30 @@ def check_config(line: str, config: Mapping[str, Any], *, gpu: bool = True) -> l
         if option.required and name not in given and given.isdisjoint(option.aliases)
     ]
     return problems
+
+
+def check_backends(line: str, backends: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    """Every problem of a multidatabackend.json's entries: keys that nothing reads, and choices that there are not."""
+    known = facts(line)
+    return [
+        found
+        for number, backend in enumerate(backends, 1)
+        for key, value in backend.items()
+        if (found := _backend_problem(known, str(backend.get("id", number)), str(key), value))
+    ]
+
+
+def _backend_problem(known: Facts, backend: str, key: str, value: Any) -> Problem | None:
+    if key not in known.backend_keys:
+        near = get_close_matches(key, known.backend_keys, n=1)
+        advice = f"did you mean {near[0]}?" if near else "remove it."
+        message = f"SimpleTuner {known.version} never reads the key {key} of the data backend {backend}: {advice}"
+        return Problem("unknown", key, message)
+    choices = known.backend_choices.get(key)
+    if choices and value is not None and value not in choices:
+        start = f"The data backend {backend} has the {key} {value!r}"
+        return Problem("choice", key, f"{start}, and SimpleTuner {known.version} only {', '.join(choices)}.")
+    return None
 
 
 def _problem(line: str, known: Facts, name: str, value: Any, gpu: bool) -> Problem | None:

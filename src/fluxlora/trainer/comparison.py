@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fluxlora.errors import InputError
 from fluxlora.trainer.changes import CHANGES, change
-from fluxlora.trainer.check import Problem, check_config
+from fluxlora.trainer.check import Problem, check_backends, check_config
 from fluxlora.trainer.facts import facts
 
 
@@ -20,8 +20,10 @@ class Comparison:
     warnings: tuple[str, ...] = ()
 
 
-def compare(variables: Mapping[str, Any], config: Mapping[str, Any]) -> Comparison:
-    """The rendered config.json against the facts of `simpletuner_version`; the variables are what rendered it."""
+def compare(
+    variables: Mapping[str, Any], config: Mapping[str, Any], backends: Iterable[Mapping[str, Any]] = ()
+) -> Comparison:
+    """Both rendered files against the facts of `simpletuner_version`; the variables are what rendered them."""
     line = str(variables.get("simpletuner_version", "3.1.6"))
     gpu = variables.get("simpletuner_torch_build", "cuda") != "cpu"
     try:
@@ -29,6 +31,7 @@ def compare(variables: Mapping[str, Any], config: Mapping[str, Any]) -> Comparis
     except InputError as error:
         return Comparison((f"simpletuner_version: {error} {error.hint}",))
     told = [(each.kind, f"{_place(each.option, variables)}: {each}") for each in problems]
+    told += [(each.kind, f"simpletuner_datasets: {each}") for each in check_backends(line, backends)]
     if line != "git":
         return Comparison(tuple(message for _, message in told))
     # Names in the table were seen refused from version 2.0 on.

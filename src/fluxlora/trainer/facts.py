@@ -41,6 +41,9 @@ class Facts:
     ignored: frozenset[str] = frozenset()
     # Options that may be a mapping; any other mapping is left out without a word.
     mappings: frozenset[str] = frozenset()
+    # What the code of its data backends ever asks a mapping for, and the choices that it lists for some of it.
+    backend_keys: frozenset[str] = frozenset()
+    backend_choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def knows(self, name: str) -> bool:
         return name in self.options
@@ -57,4 +60,11 @@ def facts(line: str) -> Facts:
         option = Option(**found | {key: tuple(found.get(key, ())) for key in ("choices", "aliases")})
         options |= dict.fromkeys((name, *option.aliases), option)
     options |= {name: options[target] for name, target in read["translated"].items()}
-    return Facts(read["version"], options, frozenset(read["ignored"]), frozenset(read["mappings"]))
+    return Facts(
+        read["version"],
+        options,
+        frozenset(read["ignored"]),
+        frozenset(read["mappings"]),
+        frozenset(read["backend_keys"]),
+        {key: tuple(choices) for key, choices in read["backend_choices"].items()},
+    )
