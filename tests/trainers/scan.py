@@ -38,8 +38,8 @@ OPTIONS = {
     "report_to": "none",
     "seed": 42,
 }
-# What the trainer says of images that it has lost, and, as often as not, of those that it has left out.
-LOST = ("Metadata not found", "did not have its metadata", "no usable samples", "division by zero")
+# How the trainer ends that has lost images, and sometimes one that has left them out.
+LOST = ("did not have its metadata", "no usable samples", "division by zero")
 
 
 def answer(question, model, rank):
@@ -148,15 +148,16 @@ def ask(question, model):
 
 def settled(question, model):
     """Asked again, on a fresh dataset, as long as the scan may have ended before its threads' queue was empty."""
-    for _ in range(3):
-        found = once(question, model)
+    found = once(question, model)
+    for _ in range(2):
         log = (Path(question["folder"]) / "log-0").read_text(errors="replace")
-        if not any(sign in log + found.get("error", "") for sign in LOST):
+        if "Metadata not found" not in log and not any(sign in found.get("error", "") for sign in LOST):
             break
         for backend in question["backends"]:
             for kind in ("indices", "metadata"):
                 name = f"aspect_ratio_bucket_{kind}_{backend['cache_file_suffix']}.json"
                 (Path(backend["instance_data_dir"]) / name).unlink(missing_ok=True)
+        found = once(question, model)
     return found
 
 
