@@ -37,6 +37,8 @@ def main() -> None:
 
 def facts() -> dict[str, Any]:
     """Everything the project knows of this version, as its parser answers without a GPU and with one."""
+    # First: where torch is loaded, the walk through the sources takes many times as long.
+    backends = read_backends()
     allow_cpu()
     # What SimpleTuner depends on sees the machine as it is; SimpleTuner is imported anew from here on.
     fresh("simpletuner.helpers.configuration.cmd_args")
@@ -52,7 +54,7 @@ def facts() -> dict[str, Any]:
     for option in options.values():
         if "choices" in option:
             option["choices"] = sorted({*option["choices"], *option.get("gpu", {})}, key=str)
-    return {"version": version("simpletuner"), "options": options, **loader, **read_backends()}
+    return {"version": version("simpletuner"), "options": options, **loader, **backends}
 
 
 def allow_cpu() -> None:
@@ -174,8 +176,11 @@ def read_backends() -> dict[str, Any]:
     keys: set[str] = set()
     choices: dict[str, list[str]] = {}
     for file in sorted(helpers.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if file.is_relative_to(helpers / "data_backend") or file.is_relative_to(helpers / "metadata"):
+        text = file.read_text(encoding="utf-8")
+        own = file.relative_to(helpers).parts[0] in ("data_backend", "metadata")
+        # Most files are about models, and long to go through.
+        for node in ast.walk(ast.parse(text)) if own or "backend" in text else ():
+            if own:
                 keys |= {*asked_keys(node), *listed_keys(node)}
                 choices |= listed_choices(node)
             else:
