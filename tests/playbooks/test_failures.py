@@ -1,12 +1,17 @@
-"""SimpleTuner 3.1.6 exits 0 when it fails; a failed training is a failed run all the same."""
+"""SimpleTuner 3.1.6 exits 0 when it fails; a failed training is a failed run all the same, and a mended one goes on."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from conftest import wait_for
 
 pytestmark = pytest.mark.timeout(1500)
 
 RUN = "failing"
+PRESETS = "512,lokr"
 FOLDER = "/root/crash"
 # A fault from outside in the real trainer, as a driver that dies would make it: the third clipping of gradients raises.
 # The rehearsal's own shim is loaded all the same.
@@ -51,7 +56,7 @@ MISTAKES = {
 
 def test_a_failed_training_ends_the_run_with_the_trainers_own_reason_and_what_still_costs_money(bench):
     for mistake, (settings, reason) in MISTAKES.items():
-        done = bench.play("train", RUN, **settings)
+        done = bench.play("train", RUN, run_presets=PRESETS, **settings)
 
         said = f"{mistake}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}"
         assert done.returncode != 0, said
@@ -63,3 +68,20 @@ def test_a_failed_training_ends_the_run_with_the_trainers_own_reason_and_what_st
         assert bench.rents() == 1, "nothing was delivered, so the instance is kept, and none is rented beside it"
         written = f"mkdir -p {FOLDER} && cat > {FOLDER}/sitecustomize.py <<'END'\n{CRASH}\nEND\necho ok"
         assert bench.ssh(instance, written).strip() == "ok"
+
+
+def test_once_mended_it_trains_and_a_lokr_whose_trainer_is_killed_goes_on_from_its_last_checkpoint(bench, tmp_path):
+    log = tmp_path / "log"
+    process = bench.start("train", RUN, log, run_presets=PRESETS)
+    wait_for(lambda: "checkpoint 4 is home" in log.read_text() or process.poll() is not None, 300, log)
+    (instance,) = bench.instances()
+    bench.ssh(instance, "pkill -9 -f simpletuner/train.py")
+
+    assert process.wait(300) == 0, log.read_text()[-4000:]
+    manifest = json.loads((bench.artifacts(RUN) / "manifest.json").read_text())
+    assert manifest["steps"] == {"done": 12, "asked": 12}
+    assert manifest["restarts"] == 1
+    assert (manifest["adapter"]["kind"], manifest["adapter"]["learned"]) == ("lokr", True)
+    assert "; its last checkpoint is [" in (bench.artifacts(RUN) / "training.log").read_text()
+    assert bench.instances() == []
+    assert bench.rents() == 1
