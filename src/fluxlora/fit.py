@@ -12,24 +12,26 @@ _MUCH = 0.4
 
 
 def findings(draft: Draft) -> Iterator[Finding]:
-    """For each data backend the pictures that it leaves out, and those that it cuts much off."""
-    for each in draft.backends:
-        backend = each.backend
-        for picture in draft.dataset.pictures:
-            if not backend.fits(picture):
+    """The pictures that a data backend leaves out, and those of which every one that takes them cuts much off."""
+    backends = [each.backend for each in draft.backends]
+    for picture in draft.dataset.pictures:
+        takers = [backend for backend in backends if backend.fits(picture)]
+        for backend in backends:
+            if backend not in takers:
                 yield warning(
                     picture.file,
                     "too_small",
                     f"Data backend {backend.id} leaves it out without a word: it is {backend.too_small(picture)}.",
                     "Enlarge it, or choose a preset of a smaller resolution.",
                 )
-            elif backend.square and (lost := 1 - _edges(picture.width, picture.height)) > _MUCH:
-                yield warning(
-                    picture.file,
-                    "cropped",
-                    f"Data backend {backend.id} trains on a square of its middle, which leaves out {lost:.0%} of it.",
-                    "Cut out what matters yourself, or train on whole pictures with the preset arb.",
-                )
+        lost = 1 - _edges(picture.width, picture.height)
+        if lost > _MUCH and takers and all(backend.square for backend in takers):
+            yield warning(
+                picture.file,
+                "cropped",
+                f"It is trained on as a square of its middle, which leaves out {lost:.0%} of it.",
+                "Cut out what matters yourself, or train on whole pictures with the preset arb.",
+            )
 
 
 def _edges(width: int, height: int) -> float:

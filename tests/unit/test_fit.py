@@ -39,6 +39,19 @@ def test_whole_pictures_are_not_cut() -> None:
     assert found(1920, 1080, crop=False) == []
 
 
+@pytest.mark.parametrize(
+    ("second", "expected"), [({}, ["cropped"]), ({"crop": False}, [])], ids=["as a square too", "whole"]
+)
+def test_what_is_cut_off_is_said_once_and_not_where_the_picture_is_also_trained_whole(
+    second: dict[str, object], expected: list[str]
+) -> None:
+    square = {"id": "one", "resolution_type": "pixel_area", **SQUARE}
+    picture = Picture("a.jpg", 1920, 1080, 1)
+    variables = {"simpletuner_datasets": [square, {**square, "id": "two", **second}]}
+    draft = Draft.of(variables, Dataset(Path("/data"), (picture,), (), 0))
+    assert [finding.code for finding in fit.findings(draft)] == expected
+
+
 def test_each_data_backend_speaks_for_itself_and_says_what_to_do() -> None:
     entries = [{"id": name, "resolution_type": "pixel_area", **SQUARE} for name in ("one", "two")]
     picture = Picture("a.jpg", 600, 500, 1)
