@@ -22,6 +22,8 @@ class Line:
     image: str
     # What installs its lock.
     installer: str
+    # The release whose parser speaks for its options, see fluxlora.trainer.
+    parser: str
     # Found in its environment, and run in its folder.
     command: tuple[str, ...] = ("simpletuner", "train")
 
@@ -33,13 +35,21 @@ class Line:
 LINES: Mapping[str, Line] = {
     line.version: line
     for line in (
-        Line("3.1.6", python="3.11", cuda="12.8", image="vastai/pytorch:2.8.0-cuda-12.8.1-py311", installer="poetry"),
+        Line(
+            "3.1.6",
+            python="3.11",
+            cuda="12.8",
+            image="vastai/pytorch:2.8.0-cuda-12.8.1-py311",
+            installer="poetry",
+            parser="3.1.6",
+        ),
         Line(
             "4.10.1",
             python="3.12",
             cuda="13.0",
             image="vastai/base-image:cuda-13.0.3-cudnn-devel-ubuntu24.04-py312",
             installer="uv",
+            parser="4.10.1",
         ),
         Line(
             "git",
@@ -47,6 +57,8 @@ LINES: Mapping[str, Line] = {
             cuda="12.8",
             image="vastai/pytorch:2.8.0-cuda-12.8.1-py311",
             installer="poetry",
+            # The tag v2.1.3 is on no package index; this followed it within six weeks.
+            parser="2.2.0",
             # Without it train.sh installs once more at each start, and whatever is newest.
             command=("env", "DISABLE_UPDATES=true", "bash", "train.sh"),
         ),

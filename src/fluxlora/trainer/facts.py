@@ -9,11 +9,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from fluxlora import lines
 from fluxlora.errors import InputError
 
-# The values of simpletuner_version, and the release whose facts speak for each. The last tag that is a poetry project,
-# v2.1.3, is on no package index; 2.2.0 followed it within six weeks.
-LINES: Mapping[str, str] = {"3.1.6": "3.1.6", "4.10.1": "4.10.1", "git": "2.2.0"}
+# The values of simpletuner_version, and the release whose facts speak for each.
+LINES: Mapping[str, str] = {version: line.parser for version, line in lines.LINES.items()}
 
 
 @dataclass(frozen=True)
