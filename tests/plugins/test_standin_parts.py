@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fluxlora.rehearsal.faults import FAULTS
 from fluxlora.rehearsal.gate import Gate
 from fluxlora.rehearsal.ledger import Clock, Ledger, Prices
 from fluxlora.rehearsal.market import Market
+from fluxlora.rehearsal.serve import wait_for_eof
 
 PRICES = Prices(gpu_hour=0.4, storage_hour=0.05, up_gb=0.01, down_gb=0.002)
 KEYS = json.loads((Path(__file__).parents[1] / "data" / "vast-offer-keys.json").read_text())
@@ -189,3 +191,13 @@ def test_sealed_gate_refuses_for_good() -> None:
 
 def test_every_fault_says_what_it_does() -> None:
     assert [name for name, (_, function) in FAULTS.items() if not (function.__doc__ or "").endswith(".")] == []
+
+
+def test_a_caller_that_goes_after_the_server_has_ended_disturbs_nobody() -> None:
+    reading, writing = os.pipe()
+    os.close(writing)
+    loop, over = asyncio.new_event_loop(), asyncio.Event()
+    loop.close()
+    wait_for_eof(loop, over, reading)
+    os.close(reading)
+    assert not over.is_set()

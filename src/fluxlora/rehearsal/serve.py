@@ -64,10 +64,10 @@ async def _serve(cloud: Cloud, port: int, state: Path, until_eof: bool) -> None:
     over, loop, hub_token = asyncio.Event(), asyncio.get_running_loop(), f"hf_{secrets.token_hex(17)}"
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, over.set)
-    if until_eof:
-        threading.Thread(target=_wait_for_eof, args=(loop, over), daemon=True).start()
     api = _Server(application(cloud, vast.endpoint, desk.endpoint), port)
     hub = _Server(Metered(hub_app(state / "hub", hub_token), cloud.ledger.traffic), 0)
+    if until_eof:
+        threading.Thread(target=wait_for_eof, args=(loop, over), daemon=True).start()
     try:
         async with api.running(), hub.running():
             ready = {"url": api.url, "api_key": cloud.account.api_key, "hub_url": hub.url, "hub_token": hub_token}
@@ -77,12 +77,14 @@ async def _serve(cloud: Cloud, port: int, state: Path, until_eof: bool) -> None:
         await cloud.fleet.close()
 
 
-def _wait_for_eof(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+def wait_for_eof(loop: asyncio.AbstractEventLoop, over: asyncio.Event, file: int = 0) -> None:
+    """Set `over` when there is no more to read; a server that has ended by then, for another reason, needs it not."""
     # os.read and not sys.stdin: its lock would outlive the interpreter's end in this thread.
     with contextlib.suppress(OSError):
-        while os.read(0, 1024):
+        while os.read(file, 1024):
             pass
-    loop.call_soon_threadsafe(over.set)
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(over.set)
 
 
 class _Server(uvicorn.Server):

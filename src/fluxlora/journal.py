@@ -1,0 +1,95 @@
+"""What this computer remembers of the money it spent: one line of JSON for each event, appended and never changed.
+
+No run depends on it, for another computer has another one: what exists is told by vast.ai's list alone. It says what
+became of earlier instances, which machines disappointed, and how fast which GPU was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Event(StrEnum):
+    """What is written down, and with which facts. Money is in $, times in hours, unless the name says otherwise."""
+
+    # expected_usd, expected_hours, price_per_hour, storage_usd_per_hour, inet_down_usd_per_gb, inet_up_usd_per_gb,
+    # gpu_name, machine_id, host_id, address, is_bid
+    RENTED = "rented"
+    # The instance did not become usable, or was lost: code, reason, machine_id, host_id, address
+    FAILED = "failed"
+    # The list was seen without it: spent_usd, as far as this computer can know
+    DESTROYED = "destroyed"
+    # The training was measured: gpu_name, seconds_per_step, expected_seconds_per_step
+    TRAINED = "trained"
+    # The adapter is at home and was checked; what is rented for this name from here on is another training.
+    DELIVERED = "delivered"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event of one run; `at` is in seconds since the epoch."""
+
+    event: Event
+    run: str
+    at: float
+    instance_id: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The file of the events. It need not exist; its lines survive a crash of the writer and each other."""
+
+    path: Path
+
+    def write(
+        self, event: Event, run: str, instance_id: int | None = None, *, at: float | None = None, **facts: Any
+    ) -> Entry:
+        """Append an event, of now unless `at` says when. Raises OSError."""
+        entry = Entry(event, run, time.time() if at is None else at, instance_id, facts)
+        line = json.dumps({"event": event, "run": run, "at": entry.at, "instance_id": instance_id, **facts})
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "r+b") as file:
+            # Several runs may be trained at once, each by its own process.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(b"" if _ends_a_line(file.fileno()) else b"\n")
+            file.write(line.encode() + b"\n")
+        return entry
+
+    def entries(self, run: str | None = None) -> list[Entry]:
+        """All events, or those of a run, the oldest first. A line that cannot be read is passed over."""
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+        entries = [entry for line in lines if (entry := _entry(line))]
+        return [entry for entry in entries if run in (None, entry.run)]
+
+
+def _ends_a_line(file: int) -> bool:
+    """A writer that was killed may have left half a line, which must not swallow the next one."""
+    size = os.fstat(file).st_size
+    return size == 0 or os.pread(file, 1, size - 1) == b"\n"
+
+
+def _entry(line: str) -> Entry | None:
+    try:
+        facts = json.loads(line)
+        return Entry(
+            event=Event(facts.pop("event")),
+            run=str(facts.pop("run")),
+            at=float(facts.pop("at")),
+            instance_id=facts.pop("instance_id"),
+            facts=facts,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
