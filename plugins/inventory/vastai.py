@@ -84,7 +84,8 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 
 from fluxlora.errors import FluxloraError  # noqa: E402
 from fluxlora.labels import Label  # noqa: E402
-from fluxlora.vastai import Instance, Vast  # noqa: E402
+from fluxlora.records import Instance  # noqa: E402
+from fluxlora.vastai import Vast  # noqa: E402
 
 
 def host_vars(instance: Instance, label: Label | None, *, direct: bool, user: str) -> dict[str, Any]:

@@ -154,8 +154,9 @@ from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 from fluxlora.errors import FluxloraError  # noqa: E402
 from fluxlora.labels import Label  # noqa: E402
+from fluxlora.records import Offer  # noqa: E402
 from fluxlora.renting import Ensured, Waits, ensure_absent, ensure_instance, ensure_stopped  # noqa: E402
-from fluxlora.vastai import Offer, Rent, Vast  # noqa: E402
+from fluxlora.vastai import Rent, Vast  # noqa: E402
 
 ARGUMENT_SPEC = {
     "api_key": {"type": "str", "no_log": True},

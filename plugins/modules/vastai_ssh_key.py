@@ -56,7 +56,8 @@ hint:
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.vastai import Vast, public_key  # noqa: E402
+from fluxlora.public_key import public_key  # noqa: E402
+from fluxlora.vastai import Vast  # noqa: E402
 
 ARGUMENT_SPEC = {
     "api_key": {"type": "str", "no_log": True},

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fluxlora.vastai import Offer, Vast
+from fluxlora.records import Offer
+from fluxlora.vastai import Vast
 
 # vast.ai divides $/GB/month by 30 days.
 HOURS_PER_MONTH = 720

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from fluxlora.errors import VastError
 from fluxlora.labels import PREFIX, Label
-from fluxlora.vastai import Instance, NoSuchInstance, Offer, OfferGone, Rent, Unavailable, Vast
+from fluxlora.records import Instance, Offer
+from fluxlora.refusals import NoSuchInstance, OfferGone, Unavailable
+from fluxlora.vastai import Rent, Vast
 
 
 class RentUnclear(VastError):

@@ -17,8 +17,9 @@ from conftest import VastServer
 from fluxlora.errors import VastError
 from fluxlora.labels import Label
 from fluxlora.offers import Requirements, find
+from fluxlora.records import Instance, Offer
 from fluxlora.renting import Waits, ensure_absent, ensure_instance, ensure_stopped
-from fluxlora.vastai import Instance, Offer, Rent, Vast
+from fluxlora.vastai import Rent, Vast
 
 DATA = Path(__file__).parents[1] / "data" / "vast"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7"

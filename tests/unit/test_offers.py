@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fluxlora.offers import Requirements, expected_cost, rank, why_not
-from fluxlora.vastai import Offer
+from fluxlora.records import Offer
 
 SAMPLE = Offer.from_record(json.loads((Path(__file__).parents[1] / "data" / "vast" / "offer.json").read_text()))
 # What the published example of an offer, an RTX 4090, is good for.

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from fluxlora.errors import InputError
-from fluxlora.vastai import Endpoint, Instance, find_api_key, public_key, refusal
+from fluxlora.public_key import public_key
+from fluxlora.records import Endpoint, Instance
+from fluxlora.refusals import refusal
+from fluxlora.vastai import find_api_key
 
 DATA = Path(__file__).parents[1] / "data" / "vast"
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7"

@@ -1,0 +1,103 @@
+"""What vast.ai means when it does not do what it was asked: its answers as errors that say what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fluxlora.errors import VastError
+from fluxlora.records import text_of, whole_of
+
+
+class NoApiKey(VastError):
+    """No key is configured."""
+
+    code = "no_api_key"
+
+
+class BadApiKey(VastError):
+    """vast.ai does not know the key."""
+
+    code = "bad_api_key"
+
+
+class Forbidden(VastError):
+    """The key is known but may not do this."""
+
+    code = "forbidden"
+
+
+class NoCredit(VastError):
+    """The account cannot pay."""
+
+    code = "no_credit"
+
+
+class OfferGone(VastError):
+    """Somebody else was faster."""
+
+    code = "offer_gone"
+
+
+class RateLimited(VastError):
+    """Too many requests; this one was not carried out."""
+
+    code = "rate_limited"
+
+
+class Unavailable(VastError):
+    """vast.ai is unreachable or answers what is not its API; whether the request was carried out is unknown."""
+
+    code = "unavailable"
+
+
+class NoSuchInstance(VastError):
+    """There is no instance with this id."""
+
+    code = "no_such_instance"
+
+
+def reason_of(body: Mapping[str, Any]) -> str:
+    return text_of(body.get("msg") or body.get("detail") or body.get("error") or "no reason given")
+
+
+def refusal(status: int, body: Any, text: str) -> VastError:
+    """What an answer that is not a success means. The body decides: status codes vary for one and the same cause."""
+    if not isinstance(body, dict):
+        if status == 404 and body == []:
+            return VastError("vast.ai: there is none.", code="not_found")
+        if status == 429:
+            return RateLimited(f"vast.ai is asked too often: {text[:200]}", hint="Wait a minute.")
+        return Unavailable(
+            f"vast.ai answered {status} with something that is not its API.",
+            hint="It or a proxy before it has a fault; try again in a minute.",
+        )
+    error, reason = text_of(body.get("error")), reason_of(body)
+    # A refused rent can leave an instance behind.
+    instance_id = whole_of(body.get("new_contract"))
+    sign = f"{error} {reason}".lower()
+    kind: type[VastError] = VastError
+    hint = ""
+    if error == "auth_error" or "invalid user key" in sign or status == 401:
+        kind, hint = BadApiKey, "Check VAST_API_KEY against https://cloud.vast.ai/account/."
+    elif status == 403:
+        kind, hint = (
+            Forbidden,
+            "The key needs the permissions misc, instance_read, instance_write, user_read, user_write.",
+        )
+    elif error in ("insufficient_credit", "missing_billing"):
+        kind, hint = NoCredit, "Add credit on https://cloud.vast.ai/billing/."
+    elif "no_such_ask" in sign or "404/3603" in sign:
+        kind, hint = OfferGone, "Take the next offer."
+    elif error == "search_quota_exceeded":
+        return RateLimited(f"vast.ai: {reason}", hint="The quota is renewed at midnight UTC.", code=error)
+    elif status == 429:
+        kind, hint = RateLimited, "Wait a minute."
+    elif error == "no_such_instance" or (status == 404 and "instance" in sign):
+        kind = NoSuchInstance
+    elif status >= 500:
+        kind, hint = Unavailable, "Try again in a minute."
+    elif status == 404:
+        return VastError(f"vast.ai: {reason}", code="not_found", instance_id=instance_id)
+    code = (error or VastError.code) if kind is VastError else None
+    return kind(f"vast.ai: {reason}", hint=hint, code=code, instance_id=instance_id)
