@@ -41,6 +41,8 @@ class Rent:
     onstart: str = ONSTART
     env: Mapping[str, str] = field(default_factory=dict)
     direct: bool = True
+    # What is bid for an interruptible instance, in $/h without storage; None rents on demand.
+    bid_per_hour: float | None = None
 
 
 def key_files(environ: Mapping[str, str] = os.environ) -> tuple[Path, Path]:
@@ -201,6 +203,7 @@ class Vast:
         request = build_create_instance_payload(
             image=rent.image,
             disk=rent.disk_gb,
+            price=rent.bid_per_hour,
             label=str(rent.label),
             env=dict(rent.env),
             onstart_cmd=rent.onstart,

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,12 @@ def test_the_rent_says_what_the_design_says(vast: VastServer, ensure: Callable[.
     assert "ssh_direc" in body["runtype"]
     assert (body["disk"], body["label"], body["price"]) == (220, "fluxlora/my-style/512+lokr", None)
     assert body["onstart"] == "touch ~/.no_auto_tmux"
+
+
+def test_a_bid_is_sent_as_the_price() -> None:
+    with replaying((200, sample("create_ok"))) as replay:
+        client(replay.url).rent(7, replace(rent(), bid_per_hour=0.31))
+    assert replay.requests[0][2]["price"] == 0.31
 
 
 def test_a_second_call_finds_the_instance_and_rents_nothing(vast: VastServer, ensure: Callable[..., Any]) -> None:
