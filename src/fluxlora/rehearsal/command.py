@@ -111,9 +111,11 @@ def install(*packages: str) -> None:
         "DPkg::Lock::Timeout=120",
         *packages,
     ]
+    # Apt refuses what begins while another update runs, as that of a second rehearsal on a new machine.
+    in_turn = ["flock", "--no-fork", "--timeout", "600", "/run/fluxlora-apt.lock"]
     for argv in (["apt-get", "update", "-qq"], install_line):
         # SIGINT: apt-get then lets a running dpkg finish.
-        done = run(argv, within_seconds=600, environment=environment, stop=signal.SIGINT)
+        done = run([*in_turn, *argv], within_seconds=600, environment=environment, stop=signal.SIGINT)
         if done.returncode:
             raise RehearsalError(
                 f"apt-get could not install {' '.join(packages)}: {last_words(done.stderr)}",
