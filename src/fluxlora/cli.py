@@ -165,6 +165,16 @@ def destroy(run: str, unsaved: bool) -> None:
     _finish(_play("destroy", _named(run) | ({"provision_destroy_unsaved": "true"} if unsaved else {})))
 
 
+@cli.command()
+@_settable
+def audit(settings: tuple[str, ...]) -> None:
+    """Find what costs money and should not: journal, vast.ai's list and its charges against each other.
+
+    Exits 0 where nothing does, and otherwise also when vast.ai cannot be asked: fit for cron. Destroys nothing.
+    """
+    _finish(_play("audit", _settings(settings), offline=True))
+
+
 @cli.group()
 def rehearsal() -> None:
     """The stand-in vast.ai and Hub, on their own."""

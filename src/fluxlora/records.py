@@ -113,6 +113,33 @@ class Offer:
 
 
 @dataclass(frozen=True)
+class Charge:
+    """What an instance was charged ($), over the days that were asked about."""
+
+    instance_id: int
+    label: str = ""
+    usd: float = 0.0
+    # Seconds since the epoch.
+    start: float | None = None
+    end: float | None = None
+
+    @classmethod
+    def from_record(cls, row: Mapping[str, Any]) -> Charge | None:
+        """A row of the charges; None where it is not one of an instance."""
+        kind, _, number = text_of(row.get("source")).partition("-")
+        metadata = row.get("metadata")
+        if kind != "instance" or not number.isdigit():
+            return None
+        return cls(
+            instance_id=int(number),
+            label=text_of(metadata.get("label")) if isinstance(metadata, dict) else "",
+            usd=number_of(row.get("amount")) or 0.0,
+            start=number_of(row.get("start")),
+            end=number_of(row.get("end")),
+        )
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """Where sshd answers."""
 

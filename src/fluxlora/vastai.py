@@ -18,12 +18,14 @@ from typing import Any
 from fluxlora.errors import InputError, VastError
 from fluxlora.labels import Label
 from fluxlora.public_key import public_key
-from fluxlora.records import Instance, Offer, text_of, whole_of
+from fluxlora.records import Charge, Instance, Offer, text_of, whole_of
 from fluxlora.refusals import NoApiKey, NoSuchInstance, RateLimited, Unavailable, reason_of, refusal
 
 DEFAULT_URL = "https://console.vast.ai"
 # Largest page of the v1 list.
 PAGE_ROWS = 25
+# Largest page of the charges.
+CHARGES_PAGE_ROWS = 500
 # Vast's own test tool gives up after six attempts, waiting 2^n seconds up to 30 between them.
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 30.0
@@ -164,27 +166,44 @@ class Vast:
             "limit": PAGE_ROWS,
         }
         found: dict[int, Instance] = {}
+        for row in self._rows("/api/v1/instances/", query, "instances", "the list of instances"):
+            if isinstance(row, dict) and whole_of(row.get("id")) is not None:
+                instance = Instance.from_record(row)
+                found[instance.id] = instance
+            else:
+                self.warnings.append(
+                    "vast.ai listed an instance without an id; look at https://cloud.vast.ai/instances/."
+                )
+        return list(found.values())
+
+    def _rows(self, path: str, query: dict[str, Any], name: str, what: str) -> Iterator[Any]:
+        """The rows of all pages; the API itself was seen to repeat a page for ever."""
         cursors: set[str] = set()
         while True:
-            page = self._object(lambda client: client.get("/api/v1/instances/", query_args=dict(query)))
-            rows = page.get("instances")
+            page = self._object(lambda client: client.get(path, query_args=dict(query)))
+            rows = page.get(name)
             if page.get("success") is False or not isinstance(rows, list):
-                raise Unavailable(f"{self.url} answered without a list of instances: {reason_of(page)}")
-            for row in rows:
-                if isinstance(row, dict) and whole_of(row.get("id")) is not None:
-                    instance = Instance.from_record(row)
-                    found[instance.id] = instance
-                else:
-                    self.warnings.append(
-                        "vast.ai listed an instance without an id; look at https://cloud.vast.ai/instances/."
-                    )
+                raise Unavailable(f"{self.url} answered without {what}: {reason_of(page)}")
+            yield from rows
             cursor = page.get("next_token")
             if not cursor:
-                return list(found.values())
+                return
             if cursor in cursors:
-                raise Unavailable("vast.ai repeats a page of the list of instances.", hint="Try again in a minute.")
+                raise Unavailable(f"vast.ai repeats a page of {what}.", hint="Try again in a minute.")
             cursors.add(str(cursor))
             query["after_token"] = cursor
+
+    def charges(self, since: float, until: float) -> list[Charge]:
+        """What each instance was charged on the days between (seconds since the epoch), over all pages.
+
+        Raises Forbidden where the key may not read the bills.
+        """
+        query = {
+            "select_filters": {"day": {"gte": int(since), "lte": int(until)}, "type": {"in": ["instance"]}},
+            "limit": CHARGES_PAGE_ROWS,
+        }
+        rows = self._rows("/charges/", query, "results", "the charges")
+        return [charge for row in rows if isinstance(row, dict) and (charge := Charge.from_record(row))]
 
     def instance(self, instance_id: int) -> Instance | None:
         """One instance by the list; None is proof that it is gone, which the single record's null is not."""

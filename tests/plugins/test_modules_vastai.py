@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from conftest import VastServer
+from fluxlora.journal import Event, Journal
 
 PROJECT = Path(__file__).parents[2]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7 anna@laptop"
@@ -179,16 +181,35 @@ def test_a_wrong_type_is_refused(play: Callable[..., Results]) -> None:
     assert "gpu_ram_gb" in refused["msg"]
 
 
+def test_what_ended_elsewhere_is_settled_once_and_only_in_earnest(
+    vast: VastServer, play: Callable[..., Results], tmp_path: Path
+) -> None:
+    ended = vast.rent_running(label="fluxlora/my-style/512")["id"]
+    vast.call("DELETE", f"/api/v0/instances/{ended}/").raise_for_status()
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.write(Event.RENTED, "my-style", ended, at=time.time() - 600)
+    wish = {"journal": str(journal.path)}
+    results = play("vastai_audit", wish | {"check_mode": True}, wish, wish, {})
+    assert changes(results[:3]) == [True, True, False]
+    assert results[0]["settlements"] == results[1]["settlements"] != []
+    assert [each.event for each in journal.entries()] == [Event.RENTED, Event.DESTROYED]
+    assert results[3]["failed"]
+
+
 @pytest.mark.parametrize(
     ("module", "wish"),
-    [("vastai_instance", {"state": "absent", "run": "my-style"}), ("vastai_ssh_key", {"public_key": KEY})],
+    [
+        ("vastai_instance", {"state": "absent", "run": "my-style"}),
+        ("vastai_ssh_key", {"public_key": KEY}),
+        ("vastai_audit", {"journal": "/nowhere/journal.jsonl"}),
+    ],
 )
 def test_a_wrong_key_is_a_failure_with_a_code(play: Callable[..., Results], module: str, wish: dict[str, Any]) -> None:
     (failed,) = play(module, wish | {"api_key": "wrong"})
     assert (failed["failed"], failed["code"]) == (True, "bad_api_key")
 
 
-MODULES = ["vastai_instance", "vastai_ssh_key", "vastai_offer_info"]
+MODULES = ["vastai_instance", "vastai_ssh_key", "vastai_offer_info", "vastai_audit"]
 
 
 @pytest.fixture(scope="module")

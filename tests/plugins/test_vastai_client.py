@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -415,3 +416,44 @@ def test_without_any_key_the_error_says_where_to_put_one(tmp_path: Path) -> None
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30, check=False
     )
     assert "NoApiKey: No vast.ai API key is configured." in done.stderr
+
+
+def charged(number: int, usd: float) -> dict[str, Any]:
+    metadata = {"label": f"fluxlora/run{number}/"}
+    return {
+        "start": 1,
+        "end": 2,
+        "type": "instance",
+        "source": f"instance-{number}",
+        "amount": usd,
+        "metadata": metadata,
+    }
+
+
+def bill(*rows: Any, cursor: str | None = None) -> tuple[int, Any]:
+    return 200, {"success": True, "results": list(rows), "next_token": cursor}
+
+
+def test_charges_are_read_over_all_pages_and_other_rows_are_passed_over() -> None:
+    other = {"type": "volume", "source": "volume-9", "amount": 1.0, "metadata": {}}
+    with replaying(bill(charged(7, 0.5), other, cursor="a"), bill(charged(8, 1.5), "odd")) as server:
+        found = client(server.url).charges(0, 100)
+    assert [(each.instance_id, each.label, each.usd) for each in found] == [
+        (7, "fluxlora/run7/", 0.5),
+        (8, "fluxlora/run8/", 1.5),
+    ]
+
+
+@pytest.mark.parametrize("answers", [[bill(cursor="a")], [(200, {"success": False})], [(200, {"results": None})]])
+def test_charges_that_cannot_be_read_are_never_none(answers: list[tuple[int, Any]]) -> None:
+    with replaying(*answers) as server, pytest.raises(VastError) as raised:
+        client(server.url, attempts=2).charges(0, 100)
+    assert raised.value.code == "unavailable"
+
+
+def test_the_charges_of_an_instance_are_those_of_the_ledger(vast: VastServer, account: Vast) -> None:
+    number = vast.rent_running(label="fluxlora/my-style/512")["id"]
+    account.destroy(number)
+    (found,) = account.charges(time.time() - 3600, time.time())
+    assert (found.instance_id, found.label) == (number, "fluxlora/my-style/512")
+    assert found.usd == pytest.approx(vast.ledger()["total_usd"], abs=0.001)

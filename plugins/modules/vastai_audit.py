@@ -1,0 +1,168 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Hold what this computer remembers against what vast.ai lists and charged."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vastai_audit
+short_description: Find the vast.ai instances that cost money and should not
+description:
+  - Compares the journal of this computer with the account's instances and charges.
+  - Finds instances of ours that this computer does not know or has seen destroyed, that stand still and bill their
+    disk, that are a run's second one, that outlive their lease, or whose adapter is at home already.
+  - Writes down in the journal the end and the cost of instances that ended where this computer did not see it; nothing
+    else is changed, and instances with another label are only counted.
+  - A list that cannot be read is a failure. Charges that the key may not read are only missed.
+options:
+  api_key:
+    description: The account's key. When not given, E(VAST_API_KEY), then the official client's own key files.
+    type: str
+  url:
+    description: Address of the API. When not given, E(VAST_URL), then https://console.vast.ai.
+    type: str
+  journal:
+    description: File with what was rented, failed and ended. It need not exist.
+    type: path
+    required: true
+  label_prefix:
+    description: First part of the labels that are ours.
+    type: str
+    default: fluxlora
+  days:
+    description: How far back charges are asked for.
+    type: float
+    default: 30
+  lease_hours:
+    description: How long an instance may live.
+    type: float
+    default: 24
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is written in the journal.
+author:
+  - fluxlora
+"""
+
+EXAMPLES = r"""
+- name: Look for money that is lost
+  vastai_audit:
+    journal: ~/.fluxlora/journal.jsonl
+  register: audited
+
+- name: Tell by mail
+  community.general.mail:
+    subject: "{{ audited.findings | length }} instances cost money that they should not"
+    body: "{{ audited.lines | join('\n') }}"
+  when: audited.findings | length > 0
+"""
+
+RETURN = r"""
+findings:
+  description: The instances that need a decision, each with every reason it is here.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: One of returned, unknown, unreadable, duplicate, stopped, delivered, overdue, charged.
+      type: str
+    instance_id:
+      description: The instance.
+      type: int
+    run:
+      description: The run in its label.
+      type: str
+    usd_per_hour:
+      description: What it costs on, in $ an hour; null when vast.ai does not say.
+      type: float
+    text:
+      description: What is the matter and the command that ends it, in a sentence.
+      type: str
+settlements:
+  description: Instances that ended elsewhere, each with C(run), C(instance_id) and C(spent_usd).
+  returned: success
+  type: list
+  elements: dict
+trainings:
+  description: Each training's C(expected_usd) and C(actual_usd), and the C(instance_ids) it took.
+  returned: success
+  type: list
+  elements: dict
+foreign:
+  description: How many instances have somebody else's label.
+  returned: success
+  type: int
+lines:
+  description: All of it for people.
+  returned: success
+  type: list
+  elements: str
+code:
+  description: The kind of failure, for programs.
+  returned: failure
+  type: str
+  sample: unavailable
+hint:
+  description: What to do next, for people.
+  returned: failure
+  type: str
+"""
+
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora.audit import Audit, as_facts, audit, since  # noqa: E402
+from fluxlora.errors import FluxloraError  # noqa: E402
+from fluxlora.journal import Event, Journal  # noqa: E402
+from fluxlora.refusals import Forbidden  # noqa: E402
+from fluxlora.vastai import Vast  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "api_key": {"type": "str", "no_log": True},
+    "url": {"type": "str"},
+    "journal": {"type": "path", "required": True},
+    "label_prefix": {"type": "str", "default": "fluxlora"},
+    "days": {"type": "float", "default": 30},
+    "lease_hours": {"type": "float", "default": 24},
+}
+
+
+def look(vast: Vast, journal: Journal, params: dict[str, Any], now: float) -> Audit:
+    entries = journal.entries()
+    begin = since(entries, now, params["days"])
+    instances = vast.instances()
+    try:
+        charges = vast.charges(begin, now)
+    except Forbidden:
+        charges = None
+    return audit(
+        instances,
+        entries,
+        charges,
+        now=now,
+        lease_hours=params["lease_hours"],
+        begin=begin,
+        prefix=params["label_prefix"],
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    journal = Journal(Path(module.params["journal"]))
+    try:
+        found = look(Vast(module.params["api_key"], module.params["url"]), journal, module.params, time.time())
+    except FluxloraError as error:
+        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+    if not module.check_mode:
+        for each in found.settlements:
+            journal.write(Event.DESTROYED, each.run, each.instance_id, spent_usd=each.spent_usd)
+    module.exit_json(changed=bool(found.settlements), **as_facts(found))
+
+
+if __name__ == "__main__":
+    main()
