@@ -28,6 +28,8 @@ class VastServer:
     api_key: str
     hub_url: str
     hub_token: str
+    wandb_url: str
+    wandb_key: str
 
     def call(self, method: str, path: str, body: Any = None, key: str | None = None, **query: Any) -> requests.Response:
         """One plain HTTP request with the account's key, or another."""
@@ -37,6 +39,20 @@ class VastServer:
     def fault(self, name: str, times: int = 1) -> None:
         """Arm a named fault."""
         self.call("POST", "/rehearsal/faults", {"name": name, "times": times}).raise_for_status()
+
+    def lesser_hub_token(self, role: str, **given: Any) -> str:
+        """One more token of the Hub's user: of role read, write or fineGrained, with what whoami tells of the last."""
+        body = {"role": role} | ({"fineGrained": given} if given else {})
+        headers = {"Authorization": f"Bearer {self.hub_token}"}
+        reply = requests.post(f"{self.hub_url}/rehearsal/tokens", json=body, headers=headers, timeout=10)
+        token: str = reply.json()["token"]
+        return token
+
+    def scoped_key(self, *permissions: str) -> str:
+        """A vast.ai key that may do only this."""
+        body = {"name": "scoped", "permissions": {"api": {name: {} for name in permissions}}}
+        key: str = self.call("POST", "/api/v0/auth/apikeys/", body).json()["key"]
+        return key
 
     def ledger(self) -> dict[str, Any]:
         return self.call("GET", "/rehearsal/ledger").json()

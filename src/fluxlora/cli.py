@@ -104,6 +104,15 @@ def rehearse(dataset: Path | None, name: str, presets: tuple[str, ...], settings
     _rehearse(_run(dataset or project_dir() / "examples" / "dataset", name, presets) | _settings(settings))
 
 
+@cli.command()
+@click.argument("run", required=False)
+@_presets
+@_settable
+def doctor(run: str | None, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
+    """Prove every key, the credit, the ssh key and this computer; with RUN also what that run needs. Spends nothing."""
+    _finish(_play("doctor", _named(run) | _chosen(presets) | _settings(settings), offline=True))
+
+
 @cli.command("import")
 @click.argument("files", nargs=-1, required=True, type=Path)
 @click.option("-n", "--name", help="The run's name; when not given, what the files call the adapter.")
@@ -177,7 +186,7 @@ def audit(settings: tuple[str, ...]) -> None:
 
 @cli.group()
 def rehearsal() -> None:
-    """The stand-in vast.ai and Hub, on their own."""
+    """The stand-in vast.ai, Hub and Weights & Biases, on their own."""
 
 
 @rehearsal.command()
@@ -188,7 +197,7 @@ def rehearsal() -> None:
 @click.option("--clock-rate", default=1.0, show_default=True, help="How much faster money runs than the wall clock.")
 @click.option("--seed", default=1, show_default=True, help="Which market.")
 def serve(**options: Any) -> None:
-    """Serve until interrupted; prints one line of JSON with url, api_key, hub_url and hub_token."""
+    """Serve until interrupted; prints one line of JSON with the url and key of each stand-in."""
     from fluxlora.rehearsal.serve import serve as serve_
 
     serve_(**options)

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ class Vast:
     ) -> None:
         self.url = (url or find_url()).rstrip("/")
         self.warnings: list[str] = []
+        # How far vast.ai's clock is ahead of this computer's, by its last answer.
+        self.skew_seconds: float | None = None
         self._api_key = api_key or find_api_key()
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
@@ -111,6 +114,8 @@ class Vast:
             raise Unavailable(
                 f"{self.url} does not answer ({type(error).__name__}).", hint="Check the network and VAST_URL."
             ) from error
+        with contextlib.suppress(TypeError, ValueError):
+            self.skew_seconds = parsedate_to_datetime(response.headers.get("Date")).timestamp() - time.time()
         try:
             body = response.json()
         except ValueError:
@@ -138,6 +143,16 @@ class Vast:
         if not isinstance(body, dict):
             raise Unavailable(f"{self.url} answered a list where an object was expected.")
         return body
+
+    def ask(
+        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | list[Any]:
+        """Any question that may be asked twice, for example what a key is let through to."""
+
+        def call(client: Any) -> Any:
+            return getattr(client, method.lower())(path, query_args=dict(query) if query else None, json_data=body)
+
+        return self._ask(call, repeat=(RateLimited, Unavailable))
 
     def user(self) -> dict[str, Any]:
         """id, email, credit ($) of the account; proves that the key works."""

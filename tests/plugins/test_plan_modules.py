@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from conftest import VastServer
 from fluxlora.presets import variables_of
 
 PROJECT = Path(__file__).parents[2]
@@ -105,7 +104,7 @@ def test_a_plan_is_made_or_refused_and_is_the_same_in_check_mode(play: Play, pho
         wish,
         wish | {"check_mode": True},
         wish | {"variables": merged | {"simpletuner_train_batch_size": "99"}},
-        wish | {"names": ["plan_puhs_to", "ansible_host"]},
+        wish | {"names": ["doctor_puhs_to", "ansible_host"]},
         wish | {"dataset_path": "/nowhere"},
     )
     sound, checked, large, misspelt, _ = results
@@ -114,7 +113,7 @@ def test_a_plan_is_made_or_refused_and_is_the_same_in_check_mode(play: Play, pho
     assert (sound["plan"]["steps"], sound["plan"]["steps_per_epoch"]) == (5000, 2)
     (error,) = large["errors"]
     assert "8 in buckets of fewer than simpletuner_train_batch_size, 99" in error
-    assert misspelt["errors"] == ["The variable plan_puhs_to is unknown: did you mean plan_push_to?"]
+    assert misspelt["errors"] == ["The variable doctor_puhs_to is unknown: did you mean doctor_push_to?"]
 
 
 def test_a_dataset_is_checked_the_same_in_check_mode_and_findings_are_no_failure(play: Play, photos: Path) -> None:
@@ -152,14 +151,6 @@ def test_a_corrected_copy_is_refused_announced_written_and_left_alone(play: Play
     assert [result["changed"] for result in results[2:5]] == [True, True, False]
     assert results[3]["pictures"] == 1
     assert (tmp_path / "copy" / "0.txt").read_text() == "a caf\u00e9 of sksbadz\na photo of sksbadz\n"
-
-
-def test_the_hub_is_asked_with_the_token_of_the_environment(play: Play, vast: VastServer) -> None:
-    wish = {"model": "black-forest-labs/FLUX.1-dev", "push_to": "my-style"}
-    others = {"model": "black-forest-labs/FLUX.1-Fill-dev"}
-    results = play("hub_access_info", wish, others, HF_TOKEN=vast.hub_token, HF_ENDPOINT=vast.hub_url)
-    assert codes(results) == ["ok", "gated"]
-    assert results[0]["push_to"] == "rehearsal/my-style"
 
 
 def test_an_adapter_is_described_or_refused(play: Play, tmp_path: Path) -> None:

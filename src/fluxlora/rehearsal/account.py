@@ -1,4 +1,4 @@
-"""The one account of the stand-in: its key, its ssh keys, its environment variables, its money."""
+"""The one account of the stand-in: its keys, its ssh keys, its environment variables, its money."""
 
 from __future__ import annotations
 
@@ -9,16 +9,43 @@ from datetime import UTC, datetime
 from typing import Any
 
 USER_ID = 100_001
+DEPOSIT = 25.0  # $
+OWN_KEY_ID = 1
+
+
+@dataclass(frozen=True)
+class ScopedKey:
+    """A key beside the account's own, which may do everything."""
+
+    id: int
+    name: str
+    key: str
+    permissions: dict[str, Any]
 
 
 @dataclass
 class Account:
     api_key: str = field(default_factory=lambda: secrets.token_hex(32))
-    deposit: float = 25.0  # $
+    deposit: float = DEPOSIT
+    scoped_keys: dict[int, ScopedKey] = field(default_factory=dict)
+    # How far the clock that answers show is ahead of this computer's.
+    skew_seconds: float = 0.0
     ssh_keys: dict[int, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(70_001))
     _created: dict[int, str] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """As on the first day, but for the key."""
+        self.ssh_keys.clear()
+        self.environment.clear()
+        self.scoped_keys.clear()
+        self.deposit, self.skew_seconds = DEPOSIT, 0.0
+
+    def mint(self, name: str, permissions: dict[str, Any]) -> ScopedKey:
+        made = ScopedKey(next(self._ids), name, secrets.token_hex(32), permissions)
+        self.scoped_keys[made.id] = made
+        return made
 
     def key_id(self, public_key: str) -> int:
         """The number of a key, new when the account does not hold it."""
@@ -41,11 +68,11 @@ class Account:
             "deleted_at": None,
         }
 
-    def user(self, spent: float) -> dict[str, Any]:
+    def user(self, spent: float, key_id: int = OWN_KEY_ID) -> dict[str, Any]:
         """What users/current shows after this much money ($) is spent."""
         return {
             "id": USER_ID,
-            "key_id": 1,
+            "key_id": key_id,
             "email": "rehearsal@example.invalid",
             "username": "rehearsal",
             "balance": 0.0,

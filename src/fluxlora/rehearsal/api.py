@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from enum import Enum
 from typing import Any
 
@@ -22,6 +23,7 @@ from fluxlora.rehearsal.faults import Faults
 from fluxlora.rehearsal.instances import Fleet, Instance
 from fluxlora.rehearsal.ledger import Ledger
 from fluxlora.rehearsal.market import Market
+from fluxlora.rehearsal.scopes import allows
 
 Body = dict[str, Any]
 
@@ -63,6 +65,7 @@ class Call:
     query: Mapping[str, str]
     body: Body
     base_url: str
+    caller: str | None = None  # account, key N, instance N
 
     @property
     def id(self) -> int:
@@ -120,10 +123,11 @@ def _handler(
             seen["caller"] = _caller(cloud, request, access)
             body = await _body(request)
             seen["body"] = _without_secrets(body)
-            call = Call(cloud, request.path_params, request.query_params, body, str(request.base_url))
+            call = Call(cloud, request.path_params, request.query_params, body, str(request.base_url), seen["caller"])
             response = await cloud.faults.around_answer(where, call, lambda: _answer(function, call))
         except Refusal as refusal:
             response = JSONResponse(refusal.body, refusal.status)
+        response.headers["Date"] = formatdate(time.time() + cloud.account.skew_seconds, usegmt=True)
         seen["status"] = response.status_code
         return response
 
@@ -156,6 +160,11 @@ def _caller(cloud: Cloud, request: Request, access: Access) -> str | None:
         key = request.query_params.get("api_key", "")
     if hmac.compare_digest(key.encode(), cloud.account.api_key.encode()):
         return "account"
+    scoped = next((each for each in cloud.account.scoped_keys.values() if each.key == key), None)
+    if scoped and allows(scoped.permissions, request.method, request.url.path.rstrip("/")):
+        return f"key {scoped.id}"
+    if scoped:
+        raise Refusal(403, "forbidden", "This key may not do this: its permissions do not include it.")
     owner = next((each for each in cloud.fleet.instances.values() if each.key == key), None)
     if owner and access is Access.INSTANCE and request.path_params.get("id") == owner.id:
         return f"instance {owner.id}"

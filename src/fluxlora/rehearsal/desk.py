@@ -39,12 +39,22 @@ async def vanish(call: Call) -> Body:
     return {"success": True}
 
 
+@endpoint("POST", "/rehearsal/account")
+async def change_account(call: Call) -> Body:
+    """`deposit` in $, and `skew_seconds` that vast.ai's clock is ahead."""
+    account = call.cloud.account
+    account.deposit = float(call.body.get("deposit", account.deposit))
+    account.skew_seconds = float(call.body.get("skew_seconds", account.skew_seconds))
+    return {"success": True}
+
+
 @endpoint("POST", "/rehearsal/reset")
 async def reset(call: Call) -> Body:
     """Destroy every instance and forget keys, faults, money and requests: for the next test."""
     cloud = call.cloud
     await cloud.fleet.clear()
-    for kept in (cloud.account.ssh_keys, cloud.account.environment, cloud.faults.armed, cloud.ledger.meters):
+    cloud.account.forget()
+    for kept in (cloud.faults.armed, cloud.ledger.meters):
         kept.clear()
     cloud.requests.clear()
     return {"success": True}

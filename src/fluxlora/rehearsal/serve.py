@@ -1,4 +1,4 @@
-"""The stand-in vast.ai and Hub in one process, on 127.0.0.1, until told to end."""
+"""The stand-in vast.ai, Hub and Weights & Biases in one process, on 127.0.0.1, until told to end."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from fluxlora.rehearsal.instances import Fleet, Pace
 from fluxlora.rehearsal.ledger import Clock, Ledger
 from fluxlora.rehearsal.market import Market
 from fluxlora.rehearsal.metered import Metered
+from fluxlora.rehearsal.wandb import wandb_app
 
 
 def serve(
@@ -39,7 +40,7 @@ def serve(
     clock_rate: float = 1.0,
     seed: int = 1,
 ) -> None:
-    """Print one line of JSON with url, api_key, hub_url and hub_token; return when everything is gone again.
+    """Print one line of JSON with the url and key of each stand-in; return when everything is gone again.
 
     Ends at SIGTERM, SIGINT or, with `until_eof`, when standard input ends. `speed` makes instances pass through their
     states faster, `clock_rate` makes money run faster than the wall clock, `seed` chooses the market.
@@ -62,15 +63,21 @@ def _hosts(kind: str) -> Hosts:
 
 async def _serve(cloud: Cloud, port: int, state: Path, until_eof: bool) -> None:
     over, loop, hub_token = asyncio.Event(), asyncio.get_running_loop(), f"hf_{secrets.token_hex(17)}"
+    wandb_key = secrets.token_hex(20)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, over.set)
-    api = _Server(application(cloud, vast.endpoint, desk.endpoint), port)
+    api = _Server(application(cloud, vast.endpoint, desk.endpoint), port, tells_time=False)
     hub = _Server(Metered(hub_app(state / "hub", hub_token), cloud.ledger.traffic), 0)
+    wandb = _Server(wandb_app(wandb_key), 0)
     if until_eof:
         threading.Thread(target=wait_for_eof, args=(loop, over), daemon=True).start()
     try:
-        async with api.running(), hub.running():
-            ready = {"url": api.url, "api_key": cloud.account.api_key, "hub_url": hub.url, "hub_token": hub_token}
+        async with api.running(), hub.running(), wandb.running():
+            ready = {
+                **{"url": api.url, "api_key": cloud.account.api_key},
+                **{"hub_url": hub.url, "hub_token": hub_token},
+                **{"wandb_url": wandb.url, "wandb_key": wandb_key},
+            }
             print(json.dumps(ready), flush=True)
             await over.wait()
     finally:
@@ -90,8 +97,12 @@ def wait_for_eof(loop: asyncio.AbstractEventLoop, over: asyncio.Event, file: int
 class _Server(uvicorn.Server):
     """A uvicorn that leaves signals alone and is bound before it starts."""
 
-    def __init__(self, app: ASGIApp, port: int) -> None:
-        super().__init__(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, access_log=False))
+    def __init__(self, app: ASGIApp, port: int, *, tells_time: bool = True) -> None:
+        """`tells_time`: in each answer's header; else the application does."""
+        config = uvicorn.Config(
+            app, log_level="warning", timeout_graceful_shutdown=1, access_log=False, date_header=tells_time
+        )
+        super().__init__(config)
         try:
             self._socket = socket.create_server(("127.0.0.1", port))
         except OSError as error:

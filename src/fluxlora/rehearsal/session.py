@@ -25,12 +25,14 @@ Say = Callable[[str], Any]
 
 @dataclass(frozen=True)
 class Standin:
-    """Where the stand-in vast.ai and Hub answer, and the keys they take."""
+    """Where the stand-in vast.ai, Hub and Weights & Biases answer, and the keys they take."""
 
     url: str
     api_key: str
     hub_url: str
     hub_token: str
+    wandb_url: str
+    wandb_key: str
 
     def environment(self) -> dict[str, str]:
         """What the playbooks must find in their environment to meet the stand-ins instead of the world."""
@@ -55,8 +57,7 @@ def standin(hosts: str = "containers", *, timeout_seconds: float = 60) -> Iterat
         line = server.stdout.readline()
         if not line:
             raise RehearsalError("The stand-in vast.ai did not start.", hint=f"Run it alone: {' '.join(command[1:])}")
-        told = json.loads(line)
-        yield Standin(**{name: told[name] for name in ("url", "api_key", "hub_url", "hub_token")})
+        yield Standin(**json.loads(line))
     finally:
         server.stdin.close()
         try:

@@ -7,6 +7,7 @@ import secrets
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from fluxlora.rehearsal.account import OWN_KEY_ID
 from fluxlora.rehearsal.api import Access, Body, Call, Endpoints, Refusal
 from fluxlora.rehearsal.instances import Instance
 from fluxlora.rehearsal.listing import page
@@ -235,7 +236,23 @@ async def detach_ssh(call: Call) -> Body:
 
 @endpoint("GET", "/api/v0/users/current")
 async def user(call: Call) -> Body:
-    return call.cloud.account.user(call.cloud.ledger.total())
+    kind, _, number = (call.caller or "").partition(" ")
+    return call.cloud.account.user(call.cloud.ledger.total(), int(number) if kind == "key" else OWN_KEY_ID)
+
+
+@endpoint("GET", "/api/v0/auth/apikeys")
+async def show_api_keys(call: Call) -> Body:
+    keys = call.cloud.account.scoped_keys.values()
+    return {"apikeys": [{"id": each.id, "name": each.name, "permissions": each.permissions} for each in keys]}
+
+
+@endpoint("POST", "/api/v0/auth/apikeys")
+async def create_api_key(call: Call) -> Body:
+    permissions = call.body.get("permissions")
+    made = call.cloud.account.mint(
+        call.text("name", "missing_input"), permissions if isinstance(permissions, dict) else {}
+    )
+    return {"id": made.id, "key": made.key, "permissions": made.permissions}
 
 
 @endpoint("GET", "/api/v0/secrets")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ from fluxlora.rehearsal.hub import reading, writing
 from fluxlora.rehearsal.hub.call import GATED, Call, Refused
 from fluxlora.rehearsal.hub.faults import Faults
 from fluxlora.rehearsal.hub.store import Store, TooLarge, Unusable
+from fluxlora.rehearsal.hub.tokens import Tokens
 
 # A fixed date makes the commit's id, and with it what clients have cached, the same in every rehearsal.
 SEEDED = "2024-08-16T14:00:00.000Z"
@@ -48,14 +48,14 @@ ENDPOINTS: list[tuple[str, str, Endpoint]] = [
 
 def hub_app(state_dir: Path, token: str) -> Starlette:
     """A Hub with the user `rehearsal` and the tiny FLUX; what is uploaded stays in `state_dir`."""
-    store, faults = Store(state_dir), Faults()
+    store, faults, tokens = Store(state_dir), Faults(), Tokens(token)
     seed(store)
 
     def route(method: str, path: str, endpoint: Endpoint, *, may_fail: bool = True) -> Route:
         async def answer(request: Request) -> Response:
             if may_fail:
                 faults.meet(method)
-            return await endpoint(Call(request, store, token, is_known(request, token)))
+            return await endpoint(Call(request, store, token, tokens.access_of(request)))
 
         return Route(path, answer, methods=[method])
 
@@ -63,19 +63,10 @@ def hub_app(state_dir: Path, token: str) -> Starlette:
         routes=[
             *(route(*each) for each in ENDPOINTS),
             route("POST", "/rehearsal/faults", faults.arm, may_fail=False),
+            route("POST", "/rehearsal/tokens", tokens.make, may_fail=False),
         ],
         exception_handlers={HTTPException: refusal, Unusable: unusable, TooLarge: too_large},
     )
-
-
-def is_known(request: Request, token: str) -> bool:
-    """Whether the request came with the token; raises Refused when it came with another."""
-    header = request.headers.get("Authorization")
-    if header is None:
-        return False
-    if not hmac.compare_digest(header.encode(), f"Bearer {token}".encode()):
-        raise Refused(401, "Invalid credentials in Authorization header")
-    return True
 
 
 def seed(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -38,7 +39,17 @@ class Call:
     request: Request
     store: Store
     token: str
-    known: bool  # whether the request came with the user's token
+    access: Mapping[str, Any] | None  # of the user's token that the request came with
+
+    @property
+    def known(self) -> bool:
+        return self.access is not None
+
+    def _fine_grained(self) -> Mapping[str, Any] | None:
+        """What a fine-grained token was given, None for another."""
+        if self.access is None or self.access["role"] != "fineGrained":
+            return None
+        return self.access.get("fineGrained") or {}
 
     def url(self, path: str) -> str:
         return f"{str(self.request.base_url).rstrip('/')}{quote(path)}"
@@ -66,6 +77,10 @@ class Call:
         if repository.id in GATED and not self.known:
             message = f"{restricted}. You must have access to it and be authenticated to access it. Please log in."
             raise Refused(401, message, "GatedRepo")
+        given = self._fine_grained()
+        if repository.id in GATED and given is not None and not given.get("canReadGatedRepos"):
+            enable = "Please enable access to public gated repositories in your fine-grained token settings"
+            raise Refused(403, f"{enable} to view this repository.", "GatedRepo")
         if repository.id == REFUSED_MODEL:
             visit = f"Visit https://huggingface.co/{repository.id} to ask for access."
             raise Refused(403, f"{restricted} and you are not in the authorized list. {visit}", "GatedRepo")
@@ -77,7 +92,18 @@ class Call:
         repository = self.repository()
         if not repository.id.startswith(f"{USER}/"):
             raise Refused(403, "Forbidden: you must have write access to the repository")
+        self.may_write(repository.id)
         return repository
+
+    def may_write(self, name: str) -> None:
+        """Raises Refused when the token is one that may not, whoever the repository belongs to."""
+        given = self._fine_grained()
+        scopes = given.get("scoped") or [] if given is not None else []
+        granted = any(
+            "repo.write" in scope["permissions"] and scope["entity"]["name"] in (name, USER) for scope in scopes
+        )
+        if (self.access or {}).get("role") == "read" or (given is not None and not granted):
+            raise Refused(403, "Forbidden: you must use a write token to upload to a repository.")
 
     def commit(self, repository: Repository) -> Commit:
         """The commit of the revision in the path, or the newest."""

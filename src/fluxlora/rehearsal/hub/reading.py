@@ -16,7 +16,7 @@ from fluxlora.rehearsal.hub.store import Commit, File, Repository, below, pointe
 
 async def whoami(call: Call) -> Response:
     call.authenticated()
-    access = {"displayName": "rehearsal", "role": "write", "createdAt": "2024-08-16T14:00:00.000Z"}
+    access = {"displayName": "rehearsal", **(call.access or {}), "createdAt": "2024-08-16T14:00:00.000Z"}
     return JSONResponse(
         {
             "type": "user",

@@ -33,6 +33,7 @@ async def create_repository(call: Call) -> Response:
     if namespace != USER:
         raise Refused(403, f'You don\'t have the rights to create a model under the namespace "{namespace}"')
     name = f"{USER}/{item(wanted, 'name', str)}"
+    call.may_write(name)
     url = call.url(f"/{name}")
     try:
         repository = call.store.create(name, private=private in (True, "private"))

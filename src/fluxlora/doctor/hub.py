@@ -1,0 +1,198 @@
+"""What the Hugging Face Hub will allow: the model to be read, the adapter to be written, seen by whom it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fluxlora.doctor.checks import Check, failed, not_needed, ok, warning
+from fluxlora.errors import HubError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_T = TypeVar("_T")
+_SITE = "https://huggingface.co"
+_TOKENS_PAGE = f"{_SITE}/settings/tokens"
+# The client itself waits for ever.
+_TIMEOUT_SECONDS = 15.0
+TOKEN, MODEL, TARGET = "hub token", "hub model", "hub repository"
+
+
+def examine(
+    model: str, *, push_to: str = "", private: bool = True, token: str, endpoint: str | None = None
+) -> list[Check]:
+    """Whether the token is valid, may read the model, and may create and write the repository `push_to`.
+
+    A `push_to` without a namespace goes to the token's user, as SimpleTuner does it. Creates nothing.
+    """
+    if not token:
+        return [
+            failed(TOKEN, f"HF_TOKEN is not set, and {model} is given to known accounts only", _login(), "no_token")
+        ]
+    api = _client(token, endpoint)
+    try:
+        me = _ask(api.whoami, "whoami")
+    except HubError as error:
+        return [_as_check(TOKEN, error)]
+    return [ok(TOKEN, f"of {me.get('name')}, {_role(me)}"), _model(api, me, model), _target(api, me, push_to, private)]
+
+
+def _login() -> str:
+    """The client's own file counts for the client alone: on the instance there is only what HF_TOKEN held here."""
+    file = Path.home() / ".cache" / "huggingface" / "token"
+    if file.is_file():
+        return f"export HF_TOKEN=$(cat {file})"
+    return f"make a token that may write at {_TOKENS_PAGE}, and: export HF_TOKEN=…"
+
+
+def _client(token: str, endpoint: str | None) -> HfApi:
+    import huggingface_hub  # 0.5 s, which only this check should pay
+
+    huggingface_hub.get_session().timeout = _TIMEOUT_SECONDS
+    return huggingface_hub.HfApi(endpoint=endpoint or None, token=token)
+
+
+def _model(api: HfApi, me: Mapping[str, Any], model: str) -> Check:
+    try:
+        _ask(lambda: api.auth_check(model), model)
+    except HubError as error:
+        scopes = _key(me).get("fineGrained") or {}
+        if error.code == "gated" and _key(me).get("role") == "fineGrained" and not scopes.get("canReadGatedRepos"):
+            return failed(
+                MODEL,
+                f"the token may not read gated repositories, {model} is one",
+                f'tick "Read access to contents of all public gated repos" at {_TOKENS_PAGE}',
+                "gated_token",
+            )
+        return _as_check(MODEL, error)
+    return ok(MODEL, f"{model} may be read")
+
+
+def _target(api: HfApi, me: Mapping[str, Any], push_to: str, private: bool) -> Check:
+    if not push_to:
+        return not_needed(TARGET, "the adapter is pushed nowhere")
+    target = push_to if "/" in push_to else f"{me.get('name')}/{push_to}"
+    if refusal := _unwritable(me, target):
+        return refusal
+    try:
+        found = _ask(lambda: api.model_info(target), target)
+    except HubError as error:
+        if error.code == "no_such_model":
+            return ok(TARGET, f"{target} will be made, {'private' if private else 'for all to see'}")
+        return _as_check(TARGET, error)
+    if private and not found.private:
+        return failed(
+            TARGET,
+            f"{target} exists and is public, and the adapter should be private",
+            f"make it private at {_SITE}/{target}/settings, or set simpletuner_model_card_private to false",
+            "public",
+        )
+    if found.private and not private:
+        return warning(
+            TARGET,
+            f"{target} exists and is private, and the adapter should be public",
+            f"make it public at {_SITE}/{target}/settings",
+            "private",
+        )
+    return ok(TARGET, f"{target} exists, {'private' if found.private else 'public'}, and may be written")
+
+
+def _unwritable(me: Mapping[str, Any], target: str) -> Check | None:
+    """Why the token may not write there, by whoami's answer alone: nothing is created to find out."""
+    namespace = target.split("/", 1)[0]
+    orgs = {each.get("name"): each for each in me.get("orgs") or []}
+    if namespace != me.get("name") and namespace not in orgs:
+        return failed(
+            TARGET,
+            f"the adapter would be pushed to {target}, and the token belongs to {me.get('name')}",
+            "name a repository of your own in simpletuner_hub_model_id, or use a token of that account",
+            "no_write",
+        )
+    if orgs.get(namespace, {}).get("roleInOrg") == "read":
+        return failed(
+            TARGET,
+            f"{me.get('name')} may only read in {namespace}",
+            f"ask an admin of {_SITE}/{namespace} for the role contributor or write",
+            "no_write",
+        )
+    role = _key(me).get("role")
+    if role == "read" or (role == "fineGrained" and not _granted(_key(me), namespace, target)):
+        kind = "read-only" if role == "read" else "fine-grained"
+        return failed(
+            TARGET,
+            f"the {kind} token may not write to {target}",
+            f"give it write access to the repositories of {namespace} at {_TOKENS_PAGE}",
+            "no_write",
+        )
+    return None
+
+
+def _key(me: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (me.get("auth") or {}).get("accessToken") or {}
+
+
+def _role(me: Mapping[str, Any]) -> str:
+    role = _key(me).get("role")
+    return {"write": "may write", "read": "read-only", "fineGrained": "fine-grained"}.get(str(role), "valid")
+
+
+def _granted(key: Mapping[str, Any], *names: str) -> bool:
+    """Whether a fine-grained token may write to what has one of these names, an account or a repository."""
+    scopes = (key.get("fineGrained") or {}).get("scoped") or []
+    return any(
+        "repo.write" in (scope.get("permissions") or []) and (scope.get("entity") or {}).get("name") in names
+        for scope in scopes
+    )
+
+
+def _ask(question: Callable[[], _T], subject: str) -> _T:
+    import httpx2
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        return question()
+    except GatedRepoError as error:
+        raise HubError(
+            f"the licence of {subject} has not been accepted",
+            hint=f"open {_SITE}/{subject} with the account of the token, and accept it",
+            code="gated",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise _no_model(subject) from error
+    except HfHubHTTPError as error:
+        raise _refusal(error, subject) from error
+    except HFValidationError as error:
+        raise HubError(
+            f"{subject} is no name of a repository",
+            hint="write it as on the Hub: black-forest-labs/FLUX.1-dev",
+            code="no_such_model",
+        ) from error
+    except httpx2.HTTPError as error:
+        raise HubError(
+            f"the Hub does not answer ({type(error).__name__})",
+            hint="check the network, and HF_ENDPOINT where it is set",
+            code="unreachable",
+        ) from error
+
+
+def _no_model(subject: str) -> HubError:
+    return HubError(
+        f"there is no model {subject} for this account", hint=f"look at {_SITE}/{subject}", code="no_such_model"
+    )
+
+
+def _refusal(error: Any, subject: str) -> HubError:
+    status = error.response.status_code
+    if status in (401, 403):
+        return HubError("not valid", hint=f"make a new one at {_TOKENS_PAGE}, and: export HF_TOKEN=…", code="bad_token")
+    if status == 429 or status >= 500:
+        return HubError(f"the Hub answered {status}", hint="try again in some minutes", code="unreachable")
+    if status == 404:
+        return _no_model(subject)
+    return HubError(f"the Hub answered {status} to the question about {subject}", hint="https://status.huggingface.co")
+
+
+def _as_check(name: str, error: HubError) -> Check:
+    return failed(name, str(error), error.hint, error.code)
