@@ -7,18 +7,20 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from fluxlora import guide, presets
+from fluxlora import guide, presets, speeds
 from fluxlora.cli import cli
 from fluxlora.guide import ABSENT, BACKEND_FILES, Departure
 from fluxlora.presets import Preset, variables_of
 from fluxlora.rehearsal.faults import FAULTS
 from fluxlora.rules import RULES, Source, Weight
+from fluxlora.work import Work
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Made by `make docs`; do not edit. -->\n"
@@ -127,12 +129,46 @@ def guide_keys_page(project: Path) -> str:
     )
 
 
+def speeds_page(_: Path) -> str:
+    """The table of how fast which GPU trains, slowest last, and what its numbers rest on."""
+    one = Work(batch_size=1, megapixels=1024**2 / 1e6)
+    small, quantised = replace(one, megapixels=512**2 / 1e6), replace(one, precision="int8-quanto")
+    rows = []
+    for card in sorted(speeds.CARDS, key=lambda card: -card.tflops):
+        seconds = [speeds.step_seconds(work, card.tflops) for work in (one, small, quantised)]
+        figures = [f"{each:.2f}" for each in seconds]
+        factor = f"{card.basis}, ÷ or x {speeds.FACTORS[card.basis]:g}"
+        sheet = [f"{card.sheet_tflops:g}", f"{card.share.share:.0%} ({card.share.kind})"]
+        rows.append([card.name, *figures, factor, *sheet])
+    shares = dict.fromkeys((card.share.kind, card.share.source) for card in speeds.CARDS)
+    return "\n".join(
+        [
+            f"{NOTE}\n# How fast which GPU trains\n\nSeconds for a step with one picture, by which offers are ranked "
+            "([costs](costs.md)); n pictures take n times as long, less the 0.2 s of each batch. Nobody publishes a "
+            "dependable table, so these are expectations, and the range of an offer's cost says how far they may be "
+            "off. Finished runs of your own correct them: `fluxlora offers` marks a GPU of which it knows some.\n",
+            _table(
+                ["GPU", "1024 px", "512 px", "1024 px, int8", "Where from, and how far off", "Data sheet", "Reached"],
+                rows,
+            ),
+            "The data sheet's TFLOPS are dense bfloat16 ones that are summed in float32, and a step's work is reckoned "
+            "from the model's shapes (`src/fluxlora/work.py`). Which share of them a training reaches:\n",
+            _table(["Kind of card", "Source"], [list(each) for each in shares]),
+            "A GPU that is not in the table is reckoned with by vast.ai's own benchmark, or the float32 TFLOPS that "
+            "the offer shows, at the slow end of what the known ones have; its cost may be off by "
+            f"{speeds.FACTORS[speeds.Basis.ESTIMATED]:g} both ways, and it is marked. One of which neither is known "
+            "is passed over.\n",
+        ]
+    )
+
+
 PAGES: Mapping[str, Callable[[Path], str]] = {
     "commands.md": commands_page,
     "faults.md": faults_page,
     "guide-keys.md": guide_keys_page,
     "presets.md": presets_page,
     "rules.md": rules_page,
+    "speeds.md": speeds_page,
     "variables.md": variables_page,
 }
 

@@ -93,7 +93,7 @@ plan:
       description: Epochs that are begun.
       type: int
     hours:
-      description: Estimate for an A100-class GPU, right within a factor of two.
+      description: Estimate for an A100; the offers of M(vastai_offer_info) have their own.
       type: float
     disk_gb:
       description: Disk that will be filled.
@@ -106,7 +106,9 @@ plan:
       type: list
       elements: dict
     requirements:
-      description: What an offer must have, as options of M(vastai_offer_info).
+      description:
+        - What an offer must have, as options of M(vastai_offer_info), with the C(work) that it will do. C(hours) is the
+          estimate above.
       type: dict
     hints:
       description: What could be better.

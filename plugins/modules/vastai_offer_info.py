@@ -9,7 +9,8 @@ module: vastai_offer_info
 short_description: Find vast.ai offers for a run, cheapest first
 description:
   - Searches vast.ai for machines and ranks those that fit by the expected cost of the whole run.
-  - That cost has three parts, GPU time, storage, and bytes down and up.
+  - That cost is GPU time, storage, bytes down and up, and what a retry costs times how likely it is. The time depends
+    on how fast the GPU trains; C(docs/speeds.md) says what is known of that.
   - Every filter is checked again on the answer, and what does not fit is returned with the reason.
 options:
   api_key:
@@ -28,7 +29,7 @@ options:
     description: Number of GPUs.
     type: int
   cpu_ram_gb:
-    description: Least memory of the host.
+    description: Least memory of the host. An offer of some of its GPUs has that share of it.
     type: float
   cuda_version:
     description: Least CUDA version that the host's driver serves.
@@ -69,30 +70,47 @@ options:
   max_price_per_hour:
     description: Most that an hour may cost, in $, storage included.
     type: float
-  hours:
-    description: Hours that the run is expected to take, without the download.
-    type: float
+  work:
+    description:
+      - What the run will do, as the plan of M(training_plan) has it under C(requirements.work). What is not given has
+        the value of the guide's run.
+    type: dict
   duration_hours:
-    description: Hours that the host must still guarantee, when that is more than O(hours).
+    description: Hours that the host must still guarantee, when that is more than the run takes if it goes badly.
     type: float
-  download_gb:
-    description: Gigabytes that will be downloaded.
+  budget_usd:
+    description: Most that the run may be expected to cost from now on, in $. No limit when it is not given.
     type: float
-  upload_gb:
-    description: Gigabytes that will be uploaded.
+  deadline_hours:
+    description: Most hours that the run may be expected to take from now on. No limit when it is not given.
     type: float
+  interruptible:
+    description: Whether to look for machines to bid on, priced at their least bids, in place of fixed prices.
+    type: bool
+  journal:
+    description:
+      - File that remembers earlier runs. Machines that failed not long ago are passed over, and measured trainings
+        correct the expected time.
+    type: path
+  show_refused:
+    description: Whether RV(lines) tells of each offer that was passed over; otherwise they are counted by reason.
+    type: bool
+    default: false
 notes:
-  - Options that are not given have the values of the training guide; see src/fluxlora/offers.py.
+  - Options that are not given have the values of the training guide; see src/fluxlora/requirements.py.
 author:
   - fluxlora
 """
 
 EXAMPLES = r"""
-- name: Find offers for six hours of training
+- name: Find offers for 3000 steps, for at most ten dollars
   vastai_offer_info:
     gpu_ram_gb: 40
     disk_gb: 220
-    hours: 6
+    budget_usd: 10
+    work:
+      steps: 3000
+      batch_size: 2
   register: found
 
 - name: Show the cheapest
@@ -117,13 +135,17 @@ offers:
       description: Price in $/h, storage included.
       type: float
     cost:
-      description: Expected cost of the run in $, as C(gpu), C(storage), C(bytes) and C(total), over C(hours).
+      description:
+        - Expected cost of the run in $, as C(gpu), C(storage), C(bytes), C(retry) and C(total), between C(low) and
+          C(high). C(hours) has the time of each phase, their C(total), C(low) and C(high).
+        - C(seconds_per_step) is what it was reckoned with, C(table_seconds_per_step) the same without your own runs,
+          of which there are C(own_runs). C(basis) is published, computed or estimated.
       type: dict
   sample:
     - id: 18209627
       gpu_name: RTX A6000
       price_per_hour: 0.41
-      cost: {gpu: 1.6, storage: 0.2, bytes: 0.1, total: 1.9, hours: 4.1}
+      cost: {gpu: 1.6, storage: 0.2, bytes: 0.1, retry: 0.1, total: 2.0, low: 1.4, high: 3.9}
 refused:
   description: The other offers, each with its RV(refused[].reason).
   returned: success
@@ -133,6 +155,14 @@ refused:
     reason:
       description: Why the offer was passed over.
       type: str
+    kind:
+      description: The kind of reason, to count them by.
+      type: str
+lines:
+  description: The ranking as a person reads it, the ten best.
+  returned: success
+  type: list
+  elements: str
 code:
   description: The kind of failure, for programs.
   returned: failure
@@ -145,18 +175,24 @@ hint:
   sample: Check VAST_API_KEY.
 """
 
-from dataclasses import fields  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Mapping  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
-from fluxlora.errors import VastError  # noqa: E402
-from fluxlora.offers import Requirements, find  # noqa: E402
+from fluxlora.avoid import avoided  # noqa: E402
+from fluxlora.errors import FluxloraError  # noqa: E402
+from fluxlora.journal import Entry, Journal  # noqa: E402
+from fluxlora.offers import find  # noqa: E402
+from fluxlora.requirements import Requirements  # noqa: E402
+from fluxlora.speeds import corrections  # noqa: E402
 from fluxlora.vastai import Vast  # noqa: E402
+from fluxlora.work import Work  # noqa: E402
 
-ARGUMENT_SPEC = {
-    "api_key": {"type": "str", "no_log": True},
-    "url": {"type": "str"},
+# Those that are fields of Requirements as they are.
+REQUIREMENTS = {
     "gpu_ram_gb": {"type": "float"},
     "disk_gb": {"type": "float"},
     "num_gpus": {"type": "int"},
@@ -173,32 +209,45 @@ ARGUMENT_SPEC = {
     "countries": {"type": "list", "elements": "str"},
     "excluded_machine_ids": {"type": "list", "elements": "int"},
     "max_price_per_hour": {"type": "float"},
-    "hours": {"type": "float"},
     "duration_hours": {"type": "float"},
-    "download_gb": {"type": "float"},
-    "upload_gb": {"type": "float"},
+    "budget_usd": {"type": "float"},
+    "deadline_hours": {"type": "float"},
+    "interruptible": {"type": "bool"},
+}
+ARGUMENT_SPEC = {
+    "api_key": {"type": "str", "no_log": True},
+    "url": {"type": "str"},
+    **REQUIREMENTS,
+    "work": {"type": "dict"},
+    "journal": {"type": "path"},
+    "show_refused": {"type": "bool", "default": False},
 }
 
 
-def requirements(params: dict[str, Any]) -> Requirements:
-    given: dict[str, Any] = {}
-    for option in fields(Requirements):
-        value = params[option.name]
-        if value is not None:
-            given[option.name] = tuple(value) if isinstance(value, list) else value
-    return Requirements(**given)
+def requirements(params: Mapping[str, Any], remembered: list[Entry]) -> Requirements:
+    """What is not given has the guide's value."""
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name in REQUIREMENTS
+        if (value := params[name]) is not None
+    }
+    return Requirements(work=Work.of(params["work"] or {}), avoid=avoided(remembered, time.time()), **given)
 
 
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    params = module.params
     try:
-        ranking = find(Vast(module.params["api_key"], module.params["url"]), requirements(module.params))
-    except VastError as error:
+        remembered = Journal(Path(params["journal"])).entries() if params["journal"] else []
+        need = requirements(params, remembered)
+        ranking = find(Vast(params["api_key"], params["url"]), need, corrections(remembered))
+    except FluxloraError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
     module.exit_json(
         changed=False,
         offers=[each.as_dict() for each in ranking.fitting],
         refused=[each.as_dict() for each in ranking.refused],
+        lines=ranking.lines(refused=params["show_refused"]),
     )
 
 

@@ -63,6 +63,15 @@ def plan(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tu
 
 @cli.command()
 @_planned
+@click.option("--refused", is_flag=True, help="Say of each other offer why it was passed over.")
+def offers(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], refused: bool) -> None:
+    """Show the market for this run: the ten offers with the least expected cost, and how far that may be off."""
+    shown = {"provision_show_refused": "true"} if refused else {}
+    _finish(_play("offers", _run(dataset, name, presets) | shown | _settings(settings)))
+
+
+@cli.command()
+@_planned
 @click.option("--fix", "copy", type=Path, metavar="FOLDER", help="Write a corrected copy there; nothing else changes.")
 def check(
     dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], copy: Path | None

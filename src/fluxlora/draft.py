@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fluxlora import buckets, caches, estimates
+from fluxlora import buckets, caches, costs, estimates
 from fluxlora.buckets import DEFAULT_VERSION, DEFAULTS, Backend, Batching, Sorted
 from fluxlora.dataset import Dataset
 from fluxlora.dataset.caption import Caption
@@ -16,6 +16,8 @@ from fluxlora.errors import InputError
 from fluxlora.lines import LINES
 from fluxlora.options import divide_pixels
 from fluxlora.settings import Settings
+from fluxlora.speeds import REFERENCE, step_seconds
+from fluxlora.work import Work
 
 
 @dataclass(frozen=True)
@@ -137,28 +139,52 @@ class Draft:
         return max((_megapixels(each) for each in self.backends), default=1024**2 / 1e6)
 
     @cached_property
-    def seconds_per_step(self) -> float:
-        """On the estimates' reference card. The trainer draws from the backends by their length."""
+    def mean_megapixels(self) -> float:
+        """Of a picture in training. The trainer draws from the backends by their length."""
         batches = sum(each.batches for each in self.backends)
         area = sum(_megapixels(each) * each.batches for each in self.backends) / batches if batches else 0.0
-        samples = self.batching.batch_size * self.batching.accumulation
-        return estimates.step_seconds(samples_per_step=samples, megapixels=area or self.largest_megapixels)
+        return area or self.largest_megapixels
 
     @cached_property
-    def validation_hours(self) -> float:
-        return estimates.validation_hours(
+    def work(self) -> Work:
+        """What the run has a machine do, whichever that will be."""
+        every = self.settings.whole("validation_steps", 100)
+        return Work(
             steps=self.steps,
-            every=self.settings.whole("validation_steps", 100),
+            batch_size=self.batching.batch_size,
+            accumulation=self.batching.accumulation,
+            megapixels=round(self.mean_megapixels, 4),
+            precision=self.precision,
+            adapter_mb=round(self.adapter_mb, 1),
+            lycoris=self.is_lycoris,
+            checkpoint_steps=self.checkpoint_interval,
+            validations=estimates.validations(steps=self.steps, every=every),
             inference_steps=self.settings.whole("validation_num_inference_steps", 30),
-            megapixels=self.largest_megapixels,
+            validation_megapixels=round(self.largest_megapixels, 4),
+            latents=sum(each.images for each in self.backends),
+            captions=self.embeds,
+            download_gb=round(estimates.WEIGHTS_GB + estimates.WHEELS_GB + self.dataset.size_bytes / 1e9, 1),
+            upload_gb=round(self.sent_gb, 1),
+            checkpoint_gb=round(estimates.checkpoint_gb(self.adapter_mb), 2),
         )
 
     @cached_property
+    def seconds_per_step(self) -> float:
+        """On the table's reference card, before there is an offer."""
+        return step_seconds(self.work, REFERENCE.tflops, self.batching.gpus)
+
+    @cached_property
+    def phases(self) -> costs.Hours:
+        """On the same card, behind a good line."""
+        return costs.reference_hours(self.work, self.batching.gpus)
+
+    @property
+    def validation_hours(self) -> float:
+        return self.phases.validation
+
+    @property
     def hours(self) -> float:
-        latents = sum(each.images for each in self.backends)
-        caching = latents * estimates.SECONDS_PER_LATENT + self.embeds * estimates.SECONDS_PER_EMBED
-        seconds = caching + self.steps * self.seconds_per_step
-        return round(estimates.SETUP_HOURS + seconds / 3600 + self.validation_hours, 2)
+        return round(self.phases.total, 2)
 
     @cached_property
     def adapter_mb(self) -> float:
@@ -214,10 +240,8 @@ class Draft:
             "num_gpus": self.batching.gpus,
             "cuda_version": float(LINES.get(self.version, LINES[DEFAULT_VERSION]).cuda),
             "compute_cap": estimates.compute_cap(self.precision),
-            "hours": self.hours,
-            "download_gb": round(estimates.WEIGHTS_GB + estimates.WHEELS_GB + self.dataset.size_bytes / 1e9, 1),
-            "upload_gb": round(self.sent_gb, 1),
             "disk_gb": self.disk_gb,
+            "work": self.work,
         }
 
     def asked(self, name: str) -> float:

@@ -1,4 +1,6 @@
-"""Sizes and times of a FLUX.1-dev training: every number that is estimated rather than known, with its source.
+"""Sizes of a FLUX.1-dev training: every number that is estimated rather than known, with its source.
+
+Times are in work.py, speeds.py and costs.py.
 
 "FLUX.md" is SimpleTuner's quick start documentation/quickstart/FLUX.md. Sizes are decimal GB.
 """
@@ -49,17 +51,6 @@ LOKR_MB = 160.0
 # With the optimizer's states a checkpoint is about four times the adapter.
 CHECKPOINT_FACTOR = 4
 
-# On an A100-class card. FLUX.md says 3.5 s a step on an RTX 4090 at 1024 pixels and batch 1, and contradicts itself
-# elsewhere; 3.3e14 FLOP a sample at 45 % of 312 TFLOPS are 2.4 s. Right within a factor of two.
-SECONDS_PER_SAMPLE_AT_1024 = 2.5
-UNCERTAINTY = 2
-# A validation step has no backward pass: about a third.
-SECONDS_PER_VALIDATION_STEP_AT_1024 = 0.8
-# Boot, packages, environment, loading the weights twice.
-SETUP_HOURS = 0.4
-# Caching, once an image and once a caption.
-SECONDS_PER_LATENT, SECONDS_PER_EMBED = 0.5, 0.15
-
 
 def gpu_ram_gb(precision: str, *, batch_size: int, megapixels: float, adapter_mb: float) -> float:
     """Memory that the fullest GPU needs; unknown precisions count as unquantised."""
@@ -85,12 +76,6 @@ def checkpoint_gb(adapter_mb: float) -> float:
     return adapter_mb / 1000 * CHECKPOINT_FACTOR
 
 
-def step_seconds(*, samples_per_step: int, megapixels: float) -> float:
-    """One step of training alone."""
-    return samples_per_step * SECONDS_PER_SAMPLE_AT_1024 * (megapixels / 1.048576)
-
-
-def validation_hours(*, steps: int, every: int, inference_steps: int, megapixels: float) -> float:
+def validations(*, steps: int, every: int) -> int:
     """One picture at each validation, one at the start, one at the end."""
-    pictures = 2 + (math.floor(steps / every) if every else 0)
-    return pictures * inference_steps * SECONDS_PER_VALIDATION_STEP_AT_1024 * (megapixels / 1.048576) / 3600
+    return 2 + (math.floor(steps / every) if every else 0)

@@ -2,103 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fluxlora.costs import Cost, expected_cost, gpu_per_hour, least_hours
 from fluxlora.records import Offer
-from fluxlora.vastai import Vast
+from fluxlora.requirements import Refusal, Requirements, nonsense, unfit
+from fluxlora.speeds import Basis, Correction, Speed, speed_of
+from fluxlora.vastai import OFFERS_PER_ANSWER, Vast
 
-# vast.ai divides $/GB/month by 30 days.
-HOURS_PER_MONTH = 720
+__all__ = ["Cost", "Ranked", "Ranking", "Refused", "Requirements", "find", "rank"]
 
-
-@dataclass(frozen=True)
-class Requirements:
-    """What a run needs of a machine, and what it will do there. Sizes are decimal GB, as vast.ai counts them."""
-
-    # The guide's numbers: a GPU of 40 GB or more, more than 200 GB of disk.
-    gpu_ram_gb: float = 40
-    disk_gb: float = 220
-    num_gpus: int = 1
-    cpu_ram_gb: float = 32
-    # What the image's CUDA asks of the driver.
-    cuda_version: float = 12.8
-    # 800 = sm_80: bf16 in hardware.
-    compute_cap: int = 800
-    cpu_arch: str = "amd64"
-    inet_down_mbps: float = 200
-    inet_up_mbps: float = 50
-    # 0 is a machine that is reached through vast.ai's proxy only.
-    direct_ports: int = 1
-    reliability: float = 0.95
-    verified: bool = True
-    gpu_names: tuple[str, ...] = ()
-    # Two letters each.
-    countries: tuple[str, ...] = ()
-    excluded_machine_ids: tuple[int, ...] = ()
-    max_price_per_hour: float | None = None
-    # The run, without the download.
-    hours: float = 4
-    # What the host must still guarantee; the run's length when that is more.
-    duration_hours: float = 0
-    download_gb: float = 40
-    upload_gb: float = 2
-
-    def query(self) -> dict[str, Any]:
-        """The search's own filters; compute_cap goes with cuda_max_good, which alone drops GPUs."""
-        filters: dict[str, Any] = {
-            **self.rough_query(),
-            "cpu_ram": {"gte": self.cpu_ram_gb * 1000},
-            "disk_space": {"gte": self.disk_gb},
-            "cuda_max_good": {"gte": self.cuda_version},
-            "compute_cap": {"gte": self.compute_cap},
-            "cpu_arch": {"eq": self.cpu_arch},
-            "inet_down": {"gte": self.inet_down_mbps},
-            "inet_up": {"gte": self.inet_up_mbps},
-            "direct_port_count": {"gte": self.direct_ports},
-            "reliability2": {"gte": self.reliability},
-            # Seconds.
-            "duration": {"gte": self.guaranteed_hours * 3600},
-        }
-        if self.verified:
-            filters["verified"] = {"eq": True}
-        if self.gpu_names:
-            filters["gpu_name"] = {"in": list(self.gpu_names)}
-        if self.countries:
-            filters["geolocation"] = {"in": list(self.countries)}
-        if self.max_price_per_hour is not None:
-            filters["dph_total"] = {"lte": self.max_price_per_hour}
-        return filters
-
-    def rough_query(self) -> dict[str, Any]:
-        """Only what makes an offer comparable: the free machines with such a GPU."""
-        return {
-            "rentable": {"eq": True},
-            "rented": {"eq": False},
-            "external": {"eq": False},
-            "num_gpus": {"eq": self.num_gpus},
-            # Megabytes.
-            "gpu_ram": {"gte": self.gpu_ram_gb * 1000},
-        }
-
-    @property
-    def guaranteed_hours(self) -> float:
-        return max(self.hours, self.duration_hours)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What the run is expected to cost on one offer, in $, and the hours that are paid for."""
-
-    gpu: float
-    storage: float
-    bytes: float
-    hours: float
-
-    @property
-    def total(self) -> float:
-        return self.gpu + self.storage + self.bytes
+# vast.ai limits searches to ten a minute.
+MOST_ANSWERS = 8
+# A price that is this small a share of what others ask for as much GPU is bait, or a machine that does not work.
+BAIT_SHARE = 0.3
+# So many others of the same GPU say what it costs; with fewer, the whole market does, by what its GPUs compute.
+ENOUGH_OTHERS = 3
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -107,116 +31,190 @@ class Ranked:
     cost: Cost
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self.offer), "cost": {**asdict(self.cost), "total": self.cost.total}}
+        return {**asdict(self.offer), "cost": self.cost.as_dict()}
 
 
 @dataclass(frozen=True)
 class Refused:
     offer: Offer
-    reason: str
+    why: Refusal
+
+    @property
+    def reason(self) -> str:
+        return self.why.reason
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self.offer), "reason": self.reason}
+        return {**asdict(self.offer), "reason": self.why.reason, "kind": self.why.kind}
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """`fitting` is sorted, cheapest run first."""
+    """`fitting` is sorted, cheapest run first. Where `cut_at` is a price, what costs more an hour was not looked at."""
 
     fitting: tuple[Ranked, ...]
     refused: tuple[Refused, ...]
+    cut_at: float | None = None
+
+    def lines(self, *, refused: bool = False) -> list[str]:
+        """The best ones as a person reads them, then why the others were passed over: counted, or each."""
+        head = f"{'cost':>7}  {'range':>15}  {'hours':>6}  {'range':>11}  {'$/h':>6}  {'GPU':<19}  {'place':<16}  notes"
+        shown = [_line(each) for each in self.fitting[:_SHOWN]]
+        more = len(self.fitting) - len(shown)
+        return [
+            *([head, *shown] if shown else ["No offer fits."]),
+            *([f"{more} more fit and cost more"] if more else []),
+            *(self._refusals() if refused else self._counts()),
+            *([f"Offers above ${self.cut_at:.2f} an hour were not looked at."] if self.cut_at is not None else []),
+        ]
+
+    def _counts(self) -> list[str]:
+        kinds = Counter(each.why.kind for each in self.refused)
+        told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+        return [f"{len(self.refused)} were passed over: {told}"] if told else []
+
+    def _refusals(self) -> list[str]:
+        return [
+            f"passed over: {_gpus(each.offer)} at ${_price(each.offer)}/h, offer {each.offer.id}, {each.reason}"
+            for each in self.refused
+        ]
 
 
-def find(vast: Vast, need: Requirements) -> Ranking:
+def find(vast: Vast, need: Requirements, own: Mapping[str, Correction] | None = None) -> Ranking:
     """The market's ranking for the run. Raises VastError.
 
-    Asks twice: an answer holds 64 offers at most, so that the fitting ones must be asked for as such, and the cheap
-    ones that were passed over for something are only found by a rougher question.
+    An answer holds 64 offers at most. So it is asked on, for what costs more by the hour, until no dearer offer could
+    make a cheaper run; and once more roughly, for the cheap ones that were passed over for something.
     """
-    fitting = vast.offers(need.query(), disk_gb=need.disk_gb)
-    around = vast.offers(need.rough_query(), disk_gb=need.disk_gb)
-    return rank(list({offer.id: offer for offer in (*fitting, *around)}.values()), need)
+    kind = "bid" if need.interruptible else "on-demand"
+    hours = least_hours(need.work)
+    found: dict[int, Offer] = {}
+    query, cut_at = need.query(hours), None
+    for _ in range(MOST_ANSWERS):
+        answer = vast.offers(query, disk_gb=need.disk_gb, kind=kind)
+        new = [offer for offer in answer if offer.id not in found]
+        found |= {offer.id: offer for offer in answer}
+        cut_at = max((offer.price_per_hour or 0 for offer in answer), default=0.0)
+        best = next(iter(rank(list(found.values()), need, own).fitting), None)
+        if len(answer) < OFFERS_PER_ANSWER or not new or (best and cut_at * hours >= best.cost.total):
+            cut_at = None
+            break
+        query["dph_total"] = {**need.query().get("dph_total", {}), "gte": cut_at}
+    around = vast.offers(need.rough_query(), disk_gb=need.disk_gb, kind=kind)
+    ranking = rank(list({offer.id: offer for offer in (*around, *found.values())}.values()), need, own)
+    return Ranking(ranking.fitting, ranking.refused, cut_at)
 
 
-def rank(offers: Sequence[Offer], need: Requirements) -> Ranking:
+def rank(offers: Sequence[Offer], need: Requirements, own: Mapping[str, Correction] | None = None) -> Ranking:
     """Cheapest first among the offers that fit; the rest with the reason each was passed over."""
+    speeds = {offer.id: _speed(offer, own) for offer in offers}
+    market = Market.of(offers, speeds, need)
     fitting: list[Ranked] = []
     refused: list[Refused] = []
     for offer in offers:
-        if reason := why_not(offer, need):
-            refused.append(Refused(offer, reason))
+        speed = speeds[offer.id]
+        why = nonsense(offer) or unfit(offer, need) or market.bait(offer)
+        if not why and speed is None:
+            why = Refusal("speed unknown", f"is a {offer.gpu_name or 'GPU without a name'}, of which nothing is known")
+        if why or speed is None:
+            refused.append(Refused(offer, why or Refusal("speed unknown", "")))
+            continue
+        cost = expected_cost(offer, need.work, speed, disk_gb=need.disk_gb, interruptible=need.interruptible)
+        if late := _beyond(offer, cost, need):
+            refused.append(Refused(offer, late))
         else:
-            fitting.append(Ranked(offer, expected_cost(offer, need)))
+            fitting.append(Ranked(offer, cost))
     return Ranking(
         tuple(sorted(fitting, key=lambda each: (each.cost.total, -(each.offer.reliability or 0), each.offer.id))),
-        tuple(refused),
+        tuple(sorted(refused, key=lambda each: (each.offer.price_per_hour or 0, each.offer.id))),
     )
 
 
-def why_not(offer: Offer, need: Requirements) -> str:
-    """Why the offer does not fit; empty when it does. vast.ai's own filters are not always applied."""
-    country = offer.geolocation.rpartition(",")[2].strip()
-    for refusal in (
-        "is rented" if offer.rented or not offer.rentable else "",
-        _exactly("GPUs", offer.num_gpus, need.num_gpus),
-        _least("GB of GPU memory", _gigabytes(offer.gpu_ram_mb), need.gpu_ram_gb),
-        _least("GB of memory", _gigabytes(offer.cpu_ram_mb), need.cpu_ram_gb),
-        _least("GB of disk", offer.disk_gb, need.disk_gb),
-        _least("as the driver's CUDA", offer.cuda_max_good, need.cuda_version),
-        _least("as compute capability", offer.compute_cap, need.compute_cap),
-        _exactly("as architecture", offer.cpu_arch or None, need.cpu_arch),
-        _least("Mbit/s down", offer.inet_down_mbps, need.inet_down_mbps),
-        _least("Mbit/s up", offer.inet_up_mbps, need.inet_up_mbps),
-        _least("direct ports", offer.direct_ports, need.direct_ports),
-        _least("reliability", offer.reliability, need.reliability),
-        _least("hours guaranteed", _hours(offer.duration_seconds), need.guaranteed_hours),
-        "is not verified" if need.verified and offer.verification != "verified" else "",
-        f"is a {offer.gpu_name}" if need.gpu_names and offer.gpu_name not in need.gpu_names else "",
-        f"is in {country or 'an unknown country'}" if need.countries and country not in need.countries else "",
-        "is on an excluded machine" if offer.machine_id in need.excluded_machine_ids else "",
-        _most("$ an hour", offer.price_per_hour, need.max_price_per_hour),
-        "has no price for storage" if offer.storage_usd_per_gb_month is None else "",
-        "has no price for bytes" if None in (offer.inet_down_usd_per_gb, offer.inet_up_usd_per_gb) else "",
-    ):
-        if refusal:
-            return refusal
-    return ""
+@dataclass(frozen=True)
+class Market:
+    """What others ask: $ an hour for a GPU, by its name, and for what a GPU computes."""
+
+    prices: Mapping[str, Mapping[int, float]]
+    per_tflops: Mapping[int, float]
+    speeds: Mapping[int, Speed | None]
+    disk_gb: float
+
+    @classmethod
+    def of(cls, offers: Sequence[Offer], speeds: Mapping[int, Speed | None], need: Requirements) -> Market:
+        prices: dict[str, dict[int, float]] = {}
+        per_tflops: dict[int, float] = {}
+        for offer in offers:
+            if nonsense(offer) is None and offer.num_gpus:
+                price = gpu_per_hour(offer, need.disk_gb) / offer.num_gpus
+                prices.setdefault(offer.gpu_name, {})[offer.id] = price
+                if speed := speeds[offer.id]:
+                    per_tflops[offer.id] = price / speed.table_tflops
+        return cls(prices, per_tflops, speeds, need.disk_gb)
+
+    def bait(self, offer: Offer) -> Refusal | None:
+        """Whether the price is too good to be true."""
+        price = self.prices[offer.gpu_name][offer.id]
+        others = [each for key, each in self.prices[offer.gpu_name].items() if key != offer.id]
+        speed = self.speeds[offer.id]
+        if len(others) >= ENOUGH_OTHERS:
+            usual = statistics.median(others)
+        else:
+            elsewhere = [each for key, each in self.per_tflops.items() if key != offer.id]
+            if len(elsewhere) < ENOUGH_OTHERS or speed is None:
+                return None
+            usual = statistics.median(elsewhere) * speed.table_tflops
+        if price >= BAIT_SHARE * usual:
+            return None
+        return Refusal("too cheap to be true", f"asks ${price:.3f} an hour for a GPU that costs ${usual:.2f} elsewhere")
 
 
-def expected_cost(offer: Offer, need: Requirements) -> Cost:
-    """The three meters over the run; the download's hours are paid for as well. Only for offers that fit."""
-    assert offer.price_per_hour is not None
-    download_hours = need.download_gb * 8000 / offer.inet_down_mbps / 3600 if offer.inet_down_mbps else 0
-    hours = need.hours + download_hours
-    # The offer's price holds the storage that was asked about in the search; the disk is counted by itself.
-    gpu_per_hour = offer.price_per_hour - (offer.storage_usd_per_hour or 0)
-    return Cost(
-        gpu=gpu_per_hour * hours,
-        storage=(offer.storage_usd_per_gb_month or 0) * need.disk_gb / HOURS_PER_MONTH * hours,
-        bytes=need.download_gb * (offer.inet_down_usd_per_gb or 0) + need.upload_gb * (offer.inet_up_usd_per_gb or 0),
-        hours=hours,
+def _beyond(offer: Offer, cost: Cost, need: Requirements) -> Refusal | None:
+    """Whether the run would outlast the offer's term, the budget or the deadline."""
+    guaranteed, wanted = (offer.duration_seconds or 0) / 3600, max(cost.hours_high, need.duration_hours)
+    if guaranteed < wanted:
+        return Refusal(
+            "guaranteed time", f"has {guaranteed:.1f} hours guaranteed, {wanted:.1f} needed if it goes slowly"
+        )
+    if need.budget_usd is not None and cost.total > need.budget_usd:
+        return Refusal("budget", f"costs ${cost.total:.2f} for the run, ${need.budget_usd:.2f} allowed")
+    if need.deadline_hours is not None and cost.hours.total > need.deadline_hours:
+        return Refusal("deadline", f"takes {cost.hours.total:.1f} hours, {need.deadline_hours:.1f} allowed")
+    return None
+
+
+def _speed(offer: Offer, own: Mapping[str, Correction] | None) -> Speed | None:
+    return speed_of(
+        offer.gpu_name, gpus=offer.num_gpus or 1, dlperf=offer.dlperf, total_flops=offer.total_flops, own=own
     )
 
 
-def _gigabytes(megabytes: int | None) -> float | None:
-    return None if megabytes is None else megabytes / 1000
+def _line(each: Ranked) -> str:
+    cost, offer = each.cost, each.offer
+    runs = f"{cost.own_runs} run{'s' if cost.own_runs > 1 else ''} of your own"
+    notes = ", ".join(
+        note
+        for note, holds in (
+            ("speed estimated", cost.basis is Basis.ESTIMATED and not cost.own_runs),
+            (runs, cost.own_runs),
+            ("not verified", offer.verification != "verified"),
+        )
+        if holds
+    )
+    return (
+        f"${cost.total:>6.2f}  {f'${cost.low:.2f} to ${cost.high:.2f}':>15}  {cost.hours.total:>6.1f}  "
+        f"{f'{cost.hours_low:.1f} to {cost.hours_high:.1f}':>11}  {_price(offer):>6}  {_gpus(offer):<19}  "
+        f"{_printable(offer.geolocation).strip(', ')[:16]:<16}  {notes}"
+    ).rstrip()
 
 
-def _hours(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds / 3600
+def _gpus(offer: Offer) -> str:
+    name = _printable(offer.gpu_name)
+    return f"{offer.num_gpus} x {name}" if (offer.num_gpus or 1) > 1 else name
 
 
-def _least(what: str, has: float | None, needs: float) -> str:
-    if has is None:
-        return f"does not say its {what}" if needs > 0 else ""
-    return f"has {has:g} {what}, {needs:g} needed" if has < needs else ""
+def _printable(text: str) -> str:
+    """A host writes it, and a terminal obeys."""
+    return "".join(letter for letter in text if letter.isprintable())
 
 
-def _most(what: str, has: float | None, limit: float | None) -> str:
-    if has is None:
-        return f"does not say its {what}"
-    return f"costs {has:g} {what}, {limit:g} allowed" if limit is not None and has > limit else ""
-
-
-def _exactly(what: str, has: object, needs: object) -> str:
-    return f"has {has} {what}, {needs} needed" if has != needs else ""
+def _price(offer: Offer) -> str:
+    return "?" if offer.price_per_hour is None else f"{offer.price_per_hour:.3f}"

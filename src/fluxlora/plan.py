@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fluxlora import caches, estimates, fit, rules, trainer
+from fluxlora import caches, fit, rules, trainer
 from fluxlora.buckets import Sorted
 from fluxlora.dataset import Dataset, Finding, Severity, told
 from fluxlora.draft import Draft
-from fluxlora.offers import Requirements
+from fluxlora.requirements import Requirements
 from fluxlora.rules import Verdict, Weight
+from fluxlora.speeds import REFERENCE
+from fluxlora.work import Work
 
 # Of a data backend's sizes this many are told.
 _SHOWN = 5
@@ -34,7 +36,7 @@ class Plan:
     steps: int
     steps_per_epoch: int
     checkpoints: int
-    # On the estimates' reference card, right within a factor of `estimates.UNCERTAINTY`.
+    # On the speed table's reference card; an offer's own are in its ranking.
     hours: float
     disk_gb: float
     needs: Mapping[str, Any] = field(default_factory=dict)
@@ -52,6 +54,10 @@ class Plan:
     def requirements(self) -> Requirements:
         """What an offer must have."""
         return Requirements(**self.needs)
+
+    @property
+    def work(self) -> Work:
+        return self.requirements.work
 
     def as_facts(self) -> dict[str, Any]:
         """For JSON; `requirements` has only what the plan decides, the rest keeps the market's defaults."""
@@ -75,7 +81,7 @@ class Plan:
             "checkpoints": self.checkpoints,
             "hours": self.hours,
             "disk_gb": self.disk_gb,
-            "requirements": dict(self.needs),
+            "requirements": {**self.needs, "hours": self.hours, "work": self.work.as_facts()},
             "errors": list(self.errors),
             "warnings": list(self.warnings),
             "hints": list(self.hints),
@@ -95,10 +101,10 @@ class Plan:
             f"{self.embeds} captions, at most {_size(self.embeds * caches.EMBED_BYTES)}",
             f"steps      {self.steps}, {self.steps_per_epoch} an epoch, {self.epochs} epochs, "
             f"{self.checkpoints} checkpoints",
-            f"hours      about {self.hours:.1f} on an A100-class GPU, right within a factor of {estimates.UNCERTAINTY}",
+            f"hours      about {self.hours:.1f} on an {REFERENCE.name}; each offer says its own",
             f"machine    {need.num_gpus} GPU with {need.gpu_ram_gb:.0f} GB, {need.cpu_ram_gb:.0f} GB of memory, "
             f"{need.disk_gb:.0f} GB of disk ({self.disk_gb:.0f} used), CUDA {need.cuda_version}",
-            f"transfer   {need.download_gb:.0f} GB to the machine, {need.upload_gb:.1f} GB from it",
+            f"transfer   {need.work.download_gb:.0f} GB to the machine, {need.work.upload_gb:.1f} GB from it",
             *(f"error      {error}" for error in self.errors),
             *(f"warning    {warning}" for warning in self.warnings),
             *(f"hint       {hint}" for hint in self.hints),

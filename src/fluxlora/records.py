@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ def number_of(value: Any) -> float | None:
 
 def whole_of(value: Any) -> int | None:
     number = number_of(value)
-    return None if number is None else int(number)
+    return None if number is None or not math.isfinite(number) else int(number)
 
 
 def text_of(value: Any) -> str:
@@ -47,7 +48,10 @@ class Offer:
     host_id: int | None = None
     gpu_name: str = ""
     num_gpus: int | None = None
+    # The GPUs of the offer, of all that the machine has.
+    gpu_share: float | None = None
     gpu_ram_mb: int | None = None
+    # The whole machine's, of which an offer of some GPUs has its share.
     cpu_ram_mb: int | None = None
     cpu_cores: float | None = None
     cpu_arch: str = ""
@@ -69,12 +73,17 @@ class Offer:
     direct_ports: int | None = None
     static_ip: bool = False
     geolocation: str = ""
+    address: str = ""
     verification: str = ""
     # What the host still guarantees.
     duration_seconds: float | None = None
+    # vast.ai's benchmark and float32 TFLOPS, of all GPUs of the offer together.
     dlperf: float | None = None
+    total_flops: float | None = None
     rentable: bool = True
     rented: bool = False
+    # Of another marketplace.
+    external: bool = False
 
     @classmethod
     def from_record(cls, row: Mapping[str, Any]) -> Offer:
@@ -84,6 +93,7 @@ class Offer:
             host_id=whole_of(row.get("host_id")),
             gpu_name=text_of(row.get("gpu_name")),
             num_gpus=whole_of(row.get("num_gpus")),
+            gpu_share=number_of(row.get("gpu_frac")),
             gpu_ram_mb=whole_of(row.get("gpu_ram")),
             cpu_ram_mb=whole_of(row.get("cpu_ram")),
             cpu_cores=number_of(row.get("cpu_cores_effective")),
@@ -104,11 +114,14 @@ class Offer:
             direct_ports=whole_of(row.get("direct_port_count")),
             static_ip=bool(row.get("static_ip")),
             geolocation=text_of(row.get("geolocation")),
+            address=text_of(row.get("public_ipaddr")),
             verification=text_of(row.get("verification")),
             duration_seconds=number_of(row.get("duration")),
             dlperf=number_of(row.get("dlperf")),
+            total_flops=number_of(row.get("total_flops")),
             rentable=row.get("rentable") is not False,
             rented=bool(row.get("rented")),
+            external=bool(row.get("external")),
         )
 
 

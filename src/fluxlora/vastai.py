@@ -27,6 +27,8 @@ DEFAULT_URL = "https://console.vast.ai"
 PAGE_ROWS = 25
 # Largest page of the charges.
 CHARGES_PAGE_ROWS = 500
+# A search answers no more, whatever its limit says.
+OFFERS_PER_ANSWER = 64
 # Vast's own test tool gives up after six attempts, waiting 2^n seconds up to 30 between them.
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 30.0
@@ -159,13 +161,17 @@ class Vast:
         body = self._object(lambda client: client.get("/users/current"))
         return {name: body.get(name) for name in ("id", "email", "credit", "balance")}
 
-    def offers(self, query: Mapping[str, Any], *, disk_gb: float) -> list[Offer]:
-        """The offers that vast.ai says match, with prices for `disk_gb`; it returns 64 at most and filters loosely."""
+    def offers(self, query: Mapping[str, Any], *, disk_gb: float, kind: str = "on-demand") -> list[Offer]:
+        """The offers that vast.ai says match, the cheapest by the hour first, with prices for `disk_gb`.
+
+        It returns `OFFERS_PER_ANSWER` at most and filters loosely. `kind` is on-demand, or bid: then the price is the
+        least bid.
+        """
         request = {
             **query,
             "order": [["dph_total", "asc"]],
-            "type": "on-demand",
-            "limit": 64,
+            "type": kind,
+            "limit": OFFERS_PER_ANSWER,
             "allocated_storage": disk_gb,
         }
         rows = self._object(lambda client: client.post("/bundles/", json_data=request)).get("offers")

@@ -167,18 +167,46 @@ def test_what_is_no_public_key_is_refused_and_not_sent(vast: VastServer, play: C
 
 
 def test_offers_come_cheapest_first_and_the_others_with_reasons(play: Callable[..., Results]) -> None:
-    found, none = play("vastai_offer_info", {"gpu_ram_gb": 40, "hours": 6}, {"gpu_ram_gb": 999})
+    wish = {"gpu_ram_gb": 40, "work": {"steps": 3000}}
+    found, checked, none = play(
+        "vastai_offer_info", wish, wish | {"check_mode": True}, {"gpu_ram_gb": 999, "show_refused": True}
+    )
     totals = [offer["cost"]["total"] for offer in found["offers"]]
     assert totals == sorted(totals) != []
     assert {offer["gpu_ram_mb"] >= 40000 for offer in found["offers"]} == {True}
     assert all(offer["reason"] for offer in found["refused"])
-    assert (found["changed"], none["offers"]) == (False, [])
+    assert [offer["id"] for offer in checked["offers"]] == [offer["id"] for offer in found["offers"]]
+    assert found["lines"][1].startswith("$")
+    assert (found["changed"], none["offers"], none["lines"][0]) == (False, [], "No offer fits.")
 
 
-def test_a_wrong_type_is_refused(play: Callable[..., Results]) -> None:
-    (refused,) = play("vastai_offer_info", {"gpu_ram_gb": "plenty"})
-    assert refused["failed"]
-    assert "gpu_ram_gb" in refused["msg"]
+def test_what_the_journal_remembers_moves_the_ranking(play: Callable[..., Results], tmp_path: Path) -> None:
+    (before,) = play("vastai_offer_info", {})
+    first = before["offers"][0]
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.write(Event.FAILED, "my-style", code="instance_failed", machine_id=first["machine_id"])
+    journal.write(
+        Event.TRAINED, "other", gpu_name=first["gpu_name"], seconds_per_step=9.0, expected_seconds_per_step=18.0
+    )
+    (after,) = play("vastai_offer_info", {"journal": str(tmp_path / "journal.jsonl")})
+    assert first["id"] not in [offer["id"] for offer in after["offers"]]
+    assert [offer["kind"] for offer in after["refused"] if offer["id"] == first["id"]] == ["failed before"]
+    runs = {offer["gpu_name"]: offer["cost"]["own_runs"] for offer in after["offers"]}
+    assert {name for name, count in runs.items() if count} <= {first["gpu_name"]}
+
+
+def test_a_budget_that_no_offer_keeps_leaves_none_and_says_what_it_would_take(play: Callable[..., Results]) -> None:
+    (found,) = play("vastai_offer_info", {"budget_usd": 0.5})
+    assert found["offers"] == []
+    assert any("for the run, $0.50 allowed" in offer["reason"] for offer in found["refused"])
+
+
+def test_a_wish_for_offers_that_cannot_be_read_is_refused(play: Callable[..., Results]) -> None:
+    refused = play("vastai_offer_info", {"gpu_ram_gb": "plenty"}, {"work": {"stepz": 5}}, {"work": {"steps": "many"}})
+    assert [result["failed"] for result in refused] == [True] * 3
+    for result, word in zip(refused, ("gpu_ram_gb", "stepz", "steps"), strict=True):
+        assert word in result["msg"]
+    assert [result.get("code") for result in refused] == [None, "bad_input", "bad_input"]
 
 
 def test_what_ended_elsewhere_is_settled_once_and_only_in_earnest(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fluxlora import plan
 from fluxlora.dataset import Dataset, Finding, Picture, Severity
 from fluxlora.draft import Draft
-from fluxlora.offers import Requirements
 from fluxlora.presets import variables_of
+from fluxlora.requirements import Requirements
 
 PROJECT = Path(__file__).parents[2]
 
@@ -63,7 +63,8 @@ def test_what_an_offer_must_have_follows_from_the_plan() -> None:
     assert isinstance(need, Requirements)
     assert (need.compute_cap, need.cuda_version, need.num_gpus) == (800, 12.8, 1)
     assert 30 < need.gpu_ram_gb <= 40
-    assert need.download_gb > 34
+    assert need.work.download_gb > 34
+    assert (need.work.steps, need.work.batch_size, need.work.validations) == (5000, 4, 52)
 
 
 def test_two_gpus_see_twice_the_pictures_a_step_and_are_asked_of_the_offers() -> None:

@@ -192,7 +192,7 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
     ),
     "what_an_interruption_costs": (
         draft("80gb", "1024", checkpointing_steps=500, others={"provision_max_price_per_hour": 2}),
-        "up to about 2.8 hours, up to $5.56 at $2 an hour. Set it to 250",
+        "up to about 2.2 hours, up to $4.47 at $2 an hour. Set it to 300",
         draft("80gb", "1024"),
     ),
     "checkpoints_are_worth_their_bytes": (
@@ -307,7 +307,7 @@ def test_a_rule_says_in_one_sentence_what_it_watches_over() -> None:
         (
             "what_an_interruption_costs",
             draft("80gb", "1024", checkpointing_steps=500),
-            "about 2.8 hours. Set it to 250",
+            "about 2.2 hours. Set it to 300",
         ),
     ],
 )
