@@ -176,11 +176,24 @@ def stop(run: str) -> None:
 
 
 @cli.command()
-@click.argument("run")
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--all", "everything", is_flag=True, help="Every run's, whichever computer rented it.")
 @click.option("--unsaved", is_flag=True, help="Destroy even what has not been brought home.")
-def destroy(run: str, unsaved: bool) -> None:
-    """Give the run's instance back; refuses while its adapter has not been brought home."""
-    _finish(_play("destroy", _named(run) | ({"provision_destroy_unsaved": "true"} if unsaved else {})))
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
+@_settable
+def destroy(runs: tuple[str, ...], everything: bool, unsaved: bool, yes: bool, settings: tuple[str, ...]) -> None:
+    """Give the runs' instances back, after showing what each is and costs, and asking.
+
+    Refuses while an adapter has not been brought home. Instances that fluxlora did not rent are never touched.
+    """
+    given = _named(",".join(runs)) | ({"destroy_all": "true"} if everything else {})
+    given |= ({"provision_destroy_unsaved": "true"} if unsaved else {}) | _settings(settings)
+    if not yes and sys.stdin.isatty():
+        shown = _play("destroy", given, check=True)
+        if shown.detached or not shown.changed:
+            _finish(shown)
+        yes = click.confirm("Give them back?", abort=True)
+    _finish(_play("destroy", given | {"provision_destroy_confirmed": str(yes).lower()}))
 
 
 @cli.command()
@@ -243,8 +256,8 @@ def _settings(settings: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _play(verb: str, variables: Mapping[str, Any], *, offline: bool = False) -> Outcome:
-    return play(verb, variables, offline=offline, on_event=_talk().on_event)
+def _play(verb: str, variables: Mapping[str, Any], *, check: bool = False, offline: bool = False) -> Outcome:
+    return play(verb, variables, check=check, offline=offline, on_event=_talk().on_event)
 
 
 def _talk() -> Talk:

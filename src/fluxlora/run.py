@@ -20,10 +20,14 @@ Event = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a playbook ended: `code` is ansible-playbook's exit status; `detached` when the user left it."""
+    """How a playbook ended: `code` is ansible-playbook's exit status; `detached` when the user left it.
+
+    `changed` is whether it changed anything or, when it was only to check, whether it would have.
+    """
 
     code: int
     detached: bool
+    changed: bool = False
 
 
 def project_dir() -> Path:
@@ -65,6 +69,7 @@ def play(
     # ansible-runner names its own folder of callbacks, beside this one, and so hides what ansible.cfg says.
     os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(project / "plugins" / "callback")
     pid: list[int] = []
+    changed: dict[str, int] = {}
 
     # In memory where the system has it.
     memory = Path("/dev/shm")
@@ -75,6 +80,8 @@ def play(
                 pid.append(event["pid"])
                 if interrupted.is_set():
                     os.kill(pid[0], signal.SIGTERM)
+            if event.get("event") == "playbook_on_stats":
+                changed.update(event["event_data"].get("changed", {}))
             on_event(event)
             return False  # keep no event file
 
@@ -95,7 +102,8 @@ def play(
             suppress_output_file=True,
             quiet=True,
         )
-    return Outcome(code=runner.rc if runner.rc is not None else 1, detached=interrupted.is_set())
+    code = runner.rc if runner.rc is not None else 1
+    return Outcome(code=code, detached=interrupted.is_set(), changed=any(changed.values()))
 
 
 @contextmanager

@@ -176,7 +176,7 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
 
     silent = command(bench, "status", "left")
     assert "an hour" in silent.stdout, "an instance that does not answer costs money all the same"
-    assert command(bench, "destroy", "left", "--unsaved").returncode == 0
+    assert command(bench, "destroy", "left", "--unsaved", "--yes").returncode == 0
     assert bench.instances() == []
     assert bench.rents() == 1
 

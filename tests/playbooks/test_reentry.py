@@ -64,7 +64,9 @@ def test_a_host_that_vanishes_while_it_is_configured_is_noticed_within_seconds_a
     assert f"Instance {instance['id']} of vanishing may still cost $" in text
     assert "destroy.yml -e run_name=vanishing" in text
 
-    given_back = bench.play("destroy", "vanishing", provision_destroy_unsaved="true")
+    given_back = bench.play(
+        "destroy", "vanishing", provision_destroy_unsaved="true", provision_destroy_confirmed="true"
+    )
     assert given_back.returncode == 0, given_back.stdout[-3000:]
     assert bench.instances() == []
 
