@@ -10,7 +10,9 @@ short_description: Rent, stop or destroy the vast.ai instance of a run
 description:
   - C(present) takes the instance whose label names the run, else rents the first of O(offers) that is not gone.
   - A reply that got lost is resolved by looking the label up, never by renting again.
-  - Returns when the instance runs and has an address for ssh; a rented one that fails is destroyed.
+  - Returns when the instance runs, has an address for ssh, and, with O(private_key_file), lets that key in.
+  - A rented one that fails is destroyed, and the next offer on another machine is tried, O(max_attempts) times at most.
+    One that was there before is kept, whatever it does.
   - C(absent) destroys, again where needed, until the account's list no longer has the instance.
   - C(stopped) keeps the disk, which is paid for.
 options:
@@ -41,7 +43,10 @@ options:
     description: The instance to destroy, when not all of the run's.
     type: int
   offers:
-    description: Offers to rent, best first, as M(vastai_offer_info) returns them; C(id) and C(machine_id) matter.
+    description:
+      - Offers to rent, best first, as M(vastai_offer_info) returns them; only C(id) is needed.
+      - With C(price_per_hour), an instance that turns out to be dearer is not kept. C(bid_per_hour) is bid, in $/h
+        without storage, for an interruptible instance.
     type: list
     elements: dict
     default: []
@@ -67,20 +72,57 @@ options:
   public_key:
     description: Public key to let into the instance, beside the account's.
     type: str
-  max_instances:
-    description: Most rents in one call. Where an instance fails and was destroyed, the next offer is tried.
+  private_key_file:
+    description: Private key to log in with, once, as user root. Without it the instance's address is enough.
+    type: path
+  known_hosts_dir:
+    description: Folder where the host key of each instance is pinned at the first login; with O(private_key_file).
+    type: path
+    default: ~/.ssh/fluxlora_known_hosts
+  journal:
+    description: File to append what was rented, what failed and what it cost to. Nothing is remembered without it.
+    type: path
+  max_attempts:
+    description: Most instances that are rented in one call, one after the other.
     type: int
-    default: 1
+    default: 3
+  max_price_per_hour:
+    description: Most that the instance may cost, in $/h, storage included. A dearer one is destroyed.
+    type: float
+  price_tolerance:
+    description: Share by which an instance may cost more than its offer.
+    type: float
+    default: 0.05
   boot_timeout_seconds:
-    description: Longest wait for a running instance with an address.
-    type: int
+    description: Longest wait for a running instance.
+    type: float
     default: 2400
+  appear_timeout_seconds:
+    description: Longest wait for an instance's row in the list, and for the direct port of a running one.
+    type: float
+    default: 60
+  lost_timeout_seconds:
+    description: Longest look for an instance whose rent was not answered.
+    type: float
+    default: 120
+  ssh_timeout_seconds:
+    description: Longest wait for the login. sshd and the key arrive some minutes late.
+    type: float
+    default: 300
+  network_timeout_seconds:
+    description: Longest time that an ssh port may swallow what is sent; one that refuses is given longer.
+    type: float
+    default: 60
   destroy_timeout_seconds:
     description: Longest wait for the end of an instance.
-    type: int
+    type: float
     default: 180
+  request_timeout_seconds:
+    description: Longest wait for one answer of vast.ai.
+    type: float
+    default: 60
   poll_seconds:
-    description: Time between two looks.
+    description: Time between two looks; a question that failed is asked again after a second at most.
     type: float
     default: 10
 author:
@@ -127,11 +169,28 @@ instance_absent:
   returned: success
   type: bool
 attempts:
-  description: What was tried, in sentences.
-  returned: success
+  description: What was tried, in order.
+  returned: always
   type: list
-  elements: str
-  sample: ["Offer 1 was gone.", "Rented offer 2 as instance 3."]
+  elements: dict
+  contains:
+    code:
+      description: What became of it, for programs.
+      type: str
+      sample: boot_timeout
+    sentence:
+      description: The same for people.
+      type: str
+      sample: Offer 1 was gone.
+    offer_id:
+      description: The offer that was tried.
+      type: int
+    instance_id:
+      description: The instance that was rented or destroyed.
+      type: int
+    usd:
+      description: What it has cost, bytes not counted, as far as it is known.
+      type: float
 instance_id:
   description: The instance that exists, and costs money, in spite of the failure.
   returned: failure
@@ -147,15 +206,21 @@ hint:
   type: str
 """
 
-from dataclasses import asdict  # noqa: E402
+from dataclasses import asdict, fields  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
-from fluxlora.errors import FluxloraError  # noqa: E402
+from fluxlora.arrival import Waits  # noqa: E402
+from fluxlora.attempts import Attempts, Choice  # noqa: E402
+from fluxlora.ending import Ensured, ensure_absent, ensure_stopped  # noqa: E402
+from fluxlora.errors import FluxloraError, InputError  # noqa: E402
+from fluxlora.journal import Journal  # noqa: E402
 from fluxlora.labels import Label  # noqa: E402
+from fluxlora.login import Login  # noqa: E402
 from fluxlora.records import Offer  # noqa: E402
-from fluxlora.renting import Ensured, Waits, ensure_absent, ensure_instance, ensure_stopped  # noqa: E402
+from fluxlora.renting import Limits, ensure_instance  # noqa: E402
 from fluxlora.vastai import Rent, Vast  # noqa: E402
 
 ARGUMENT_SPEC = {
@@ -173,32 +238,77 @@ ARGUMENT_SPEC = {
     "onstart": {"type": "str", "default": "touch ~/.no_auto_tmux"},
     "direct_ssh": {"type": "bool", "default": True},
     "public_key": {"type": "str", "no_log": False},
-    "max_instances": {"type": "int", "default": 1},
-    "boot_timeout_seconds": {"type": "int", "default": 2400},
-    "destroy_timeout_seconds": {"type": "int", "default": 180},
+    "private_key_file": {"type": "path", "no_log": False},
+    "known_hosts_dir": {"type": "path", "default": "~/.ssh/fluxlora_known_hosts"},
+    "journal": {"type": "path"},
+    "max_attempts": {"type": "int", "default": 3},
+    "max_price_per_hour": {"type": "float"},
+    "price_tolerance": {"type": "float", "default": 0.05},
+    "boot_timeout_seconds": {"type": "float", "default": 2400},
+    "appear_timeout_seconds": {"type": "float", "default": 60},
+    "lost_timeout_seconds": {"type": "float", "default": 120},
+    "ssh_timeout_seconds": {"type": "float", "default": 300},
+    "network_timeout_seconds": {"type": "float", "default": 60},
+    "destroy_timeout_seconds": {"type": "float", "default": 180},
+    "request_timeout_seconds": {"type": "float", "default": 60},
     "poll_seconds": {"type": "float", "default": 10},
+}
+WAITS = {
+    "boot": "boot",
+    "appear": "appear",
+    "lost": "lost",
+    "ssh": "ssh",
+    "network": "network",
+    "vanish": "destroy",
 }
 
 
-def ensure(params: dict[str, Any], *, dry_run: bool) -> Ensured:
+def choice(offer: dict[str, Any]) -> Choice:
+    """An offer as vastai_offer_info returns it, or only its id."""
+    known = {field.name: offer[field.name] for field in fields(Offer) if field.name in offer}
+    try:
+        known["id"] = int(offer["id"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError("An offer has no id.", hint="Give offers as vastai_offer_info returns them.") from None
+    cost = offer.get("cost") or {}
+    hours = cost.get("hours")
+    return Choice(
+        Offer(**known),
+        bid_per_hour=offer.get("bid_per_hour"),
+        expected_usd=cost.get("total"),
+        expected_hours=hours.get("total") if isinstance(hours, dict) else hours,
+    )
+
+
+def ensure(params: dict[str, Any], attempts: Attempts, *, dry_run: bool) -> Ensured:
     waits = Waits(
-        boot=params["boot_timeout_seconds"], vanish=params["destroy_timeout_seconds"], poll=params["poll_seconds"]
+        poll=params["poll_seconds"], **{wait: params[f"{name}_timeout_seconds"] for wait, name in WAITS.items()}
+    )
+    vast = Vast(
+        params["api_key"],
+        params["url"],
+        timeout_seconds=params["request_timeout_seconds"],
+        first_wait_seconds=min(1.0, waits.poll),
     )
     prefix = params["label_prefix"]
-    vast = Vast(params["api_key"], params["url"])
     if params["state"] == "absent":
-        return ensure_absent(vast, params["instance_id"] or params["run"], prefix=prefix, waits=waits, dry_run=dry_run)
+        target = params["instance_id"] or params["run"]
+        return ensure_absent(vast, target, prefix=prefix, waits=waits, dry_run=dry_run, journal=attempts.journal)
     label = Label(params["run"], tuple(params["presets"]), prefix)
     if params["state"] == "stopped":
         return ensure_stopped(vast, label.run, prefix=prefix, waits=waits, dry_run=dry_run)
-    rent = Rent(label, params["image"], params["disk_gb"], params["onstart"], params["env"], params["direct_ssh"])
+    key = params["private_key_file"]
     return ensure_instance(
         vast,
-        rent,
-        [Offer(int(offer["id"]), offer.get("machine_id")) for offer in params["offers"]],
-        max_instances=params["max_instances"],
+        Rent(label, params["image"], params["disk_gb"], params["onstart"], params["env"], params["direct_ssh"]),
+        [choice(offer) for offer in params["offers"]],
+        limits=Limits(params["max_attempts"], params["price_tolerance"], params["max_price_per_hour"]),
         waits=waits,
+        login=Login(Path(key), Path(params["known_hosts_dir"]), connect_seconds=min(10, waits.network))
+        if key
+        else None,
         public_ssh_key=params["public_key"] or "",
+        attempts=attempts,
         dry_run=dry_run,
     )
 
@@ -213,14 +323,26 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
+    journal = module.params["journal"]
+    attempts = Attempts(module.params["run"] or "", Journal(Path(journal)) if journal else None)
     try:
-        ensured = ensure(module.params, dry_run=module.check_mode)
+        ensured = ensure(module.params, attempts, dry_run=module.check_mode)
     except FluxloraError as error:
-        instance_id = getattr(error, "instance_id", None)
-        module.fail_json(msg=str(error), hint=error.hint, code=error.code, instance_id=instance_id)
+        module.fail_json(
+            msg=str(error),
+            hint=error.hint,
+            code=str(error.code),
+            instance_id=getattr(error, "instance_id", None),
+            attempts=[asdict(attempt) for attempt in attempts.made],
+        )
     instance = ensured.instance and asdict(ensured.instance)
     absent = module.params["state"] == "absent" and instance is None
-    module.exit_json(changed=ensured.changed, instance=instance, instance_absent=absent, attempts=ensured.attempts)
+    module.exit_json(
+        changed=ensured.changed,
+        instance=instance,
+        instance_absent=absent,
+        attempts=[asdict(attempt) for attempt in ensured.attempts],
+    )
 
 
 if __name__ == "__main__":

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from fluxlora.journal import Entry, Event
 
 HOUR = 3600.0
 DAY = 24 * HOUR
+
+
+class Failure(StrEnum):
+    """What made a rented instance useless, as the journal and the module's `code` say it."""
+
+    BOOT_TIMEOUT = "boot_timeout"
+    # The container cannot be made, or ended at once.
+    INSTANCE_FAILED = "instance_failed"
+    IMAGE_MISSING = "image_missing"
+    OFFLINE = "instance_offline"
+    # Nobody asked for its end, and the list does not have it.
+    GONE = "instance_gone"
+    # vast.ai stopped it for another tenant.
+    OUTBID = "outbid"
+    DISK_TOO_SMALL = "disk_too_small"
+    PRICE_CHANGED = "price_changed"
+    # It runs, and neither a port nor the proxy leads to it.
+    NO_PORTS = "no_ports"
+    # Its ssh port swallows what is sent.
+    NETWORK_DEAD = "network_dead"
+    # Its ssh port refuses.
+    NO_SSHD = "no_sshd"
+    KEY_REFUSED = "key_refused"
+    HOST_KEY_CHANGED = "host_key_changed"
 
 
 @dataclass(frozen=True)
@@ -21,23 +46,20 @@ class Terms:
     address: float = 0.0
 
 
-# By the code of the failure. A broken container runtime or a lying disk stays, a network or a download recovers.
+# A broken container runtime or a lying disk stays, a network or a download recovers. Others speak for a day.
 TERMS: Mapping[str, Terms] = {
-    "boot_timeout": Terms(),
-    "instance_failed": Terms(machine=7 * DAY),
-    "instance_offline": Terms(machine=DAY, address=6 * HOUR),
-    "instance_gone": Terms(),
-    "no_ports": Terms(machine=7 * DAY, address=DAY),
-    "network_dead": Terms(machine=7 * DAY, address=DAY),
-    "no_sshd": Terms(),
-    # Mostly a matter of the key and minutes, rarely of the machine.
-    "key_refused": Terms(machine=6 * HOUR),
-    "disk_too_small": Terms(machine=7 * DAY),
-    # Who asks for more than was offered does so on all machines.
-    "price_changed": Terms(machine=7 * DAY, host=DAY),
+    Failure.INSTANCE_FAILED: Terms(machine=7 * DAY),
     # The image's fault, and the bid's.
-    "image_missing": Terms(machine=0.0),
-    "outbid": Terms(machine=0.0),
+    Failure.IMAGE_MISSING: Terms(machine=0.0),
+    Failure.OUTBID: Terms(machine=0.0),
+    Failure.OFFLINE: Terms(machine=DAY, address=6 * HOUR),
+    Failure.DISK_TOO_SMALL: Terms(machine=7 * DAY),
+    # Who asks for more than was offered does so on all machines.
+    Failure.PRICE_CHANGED: Terms(machine=7 * DAY, host=DAY),
+    Failure.NO_PORTS: Terms(machine=7 * DAY, address=DAY),
+    Failure.NETWORK_DEAD: Terms(machine=7 * DAY, address=DAY),
+    # Mostly a matter of the key and minutes, rarely of the machine.
+    Failure.KEY_REFUSED: Terms(machine=6 * HOUR),
 }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from fluxlora.errors import VastError
-from fluxlora.records import text_of, whole_of
+from fluxlora.records import number_of, text_of, whole_of
 
 
 class NoApiKey(VastError):
@@ -40,9 +43,10 @@ class OfferGone(VastError):
 
 
 class RateLimited(VastError):
-    """Too many requests; this one was not carried out."""
+    """Too many requests; this one was not carried out. `wait_seconds`: as long as vast.ai asks to wait, if it does."""
 
     code = "rate_limited"
+    wait_seconds: float | None = None
 
 
 class Unavailable(VastError):
@@ -61,8 +65,27 @@ def reason_of(body: Mapping[str, Any]) -> str:
     return text_of(body.get("msg") or body.get("detail") or body.get("error") or "no reason given")
 
 
-def refusal(status: int, body: Any, text: str) -> VastError:
-    """What an answer that is not a success means. The body decides: status codes vary for one and the same cause."""
+def retry_after(told: Any, now: float) -> float | None:
+    """The seconds to wait of a Retry-After, which may be a number or a date; None for what is neither."""
+    if (seconds := number_of(told)) is None:
+        try:
+            seconds = parsedate_to_datetime(text_of(told)).timestamp() - now
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def refusal(status: int, body: Any, text: str, *, asked_wait: Any = None) -> VastError:
+    """What an answer that is not a success means; `asked_wait` is its Retry-After."""
+    error = _refusal(status, body, text)
+    if isinstance(error, RateLimited):
+        told = body.get("retry_after") if asked_wait is None and isinstance(body, dict) else asked_wait
+        error.wait_seconds = retry_after(told, time.time())
+    return error
+
+
+def _refusal(status: int, body: Any, text: str) -> VastError:
+    """The body decides: status codes vary for one and the same cause."""
     if not isinstance(body, dict):
         if status == 404 and body == []:
             return VastError("vast.ai: there is none.", code="not_found")

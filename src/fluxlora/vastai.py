@@ -32,6 +32,8 @@ OFFERS_PER_ANSWER = 64
 # Vast's own test tool gives up after six attempts, waiting 2^n seconds up to 30 between them.
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 30.0
+# What vast.ai asks for with Retry-After is waited for up to this.
+LONGEST_ASKED_WAIT_SECONDS = 60.0
 # Interactive logins are put into tmux unless this file exists; on some images that swallows commands sent over ssh.
 ONSTART = "touch ~/.no_auto_tmux"
 
@@ -123,7 +125,8 @@ class Vast:
         except ValueError:
             body = None
         if response.status_code >= 400 or not isinstance(body, (dict, list)):
-            raise refusal(response.status_code, body, text_of(response.text))
+            asked_wait = response.headers.get("Retry-After")
+            raise refusal(response.status_code, body, text_of(response.text), asked_wait=asked_wait)
         return body
 
     def _ask(self, call: Callable[[Any], Any], *, repeat: tuple[type[VastError], ...]) -> dict[str, Any] | list[Any]:
@@ -133,11 +136,15 @@ class Vast:
                 return self._send(call)
             except repeat as error:
                 last = attempt == self._attempts - 1
+                asked = error.wait_seconds if isinstance(error, RateLimited) else None
                 if last or error.code == "search_quota_exceeded":
+                    raise
+                if asked is not None and asked > LONGEST_ASKED_WAIT_SECONDS:
+                    error.hint = f"vast.ai asks to wait {asked:.0f} s; run it again then."
                     raise
                 wait = min(self._first_wait_seconds * 2**attempt, LONGEST_WAIT_SECONDS)
                 # Jitter, since several controllers may share one key and so one rate limit.
-                time.sleep(wait * random.uniform(0.75, 1.25))
+                time.sleep(max(asked or 0.0, wait * random.uniform(0.75, 1.25)))
         raise AssertionError("attempts must be at least 1")
 
     def _object(self, call: Callable[[Any], Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluxlora.journal import Event, Journal
+
 if TYPE_CHECKING:
     from tests.conftest import VastServer
 
@@ -62,14 +64,21 @@ def save(folder: Path, instance_id: int) -> None:
     manifest.write_text(json.dumps({"vastai_id": instance_id}))
 
 
-def test_an_instance_that_never_answers_is_destroyed_and_named(vast: VastServer, provision: Play) -> None:
-    vast.fault("never_ssh")
-    done = provision()
-    (rented,) = vast.rented_ids()
+def test_an_instance_that_never_answers_is_destroyed_and_another_machine_tried(
+    vast: VastServer, provision: Play, tmp_path: Path
+) -> None:
+    done = provision(provision_max_attempts=2)
+    rented = vast.rented_ids()
     assert done.returncode != 0
-    assert f"Instance {rented} was destroyed: nothing costs money." in done.stdout
-    assert "may still cost" not in done.stdout
-    assert vast.instance(rented) is None
+    assert len(rented) == 2
+    for instance_id in rented:
+        assert f"Instance {instance_id} on machine" in done.stdout
+        assert vast.instance(instance_id) is None
+    assert "has no sshd at 127.0.0.1" in done.stdout
+    assert "Nothing is left that costs money." in done.stdout
+    failed = [entry for entry in Journal(tmp_path / "state" / "journal.jsonl").entries() if entry.event is Event.FAILED]
+    assert [(entry.instance_id, entry.facts["code"]) for entry in failed] == [(each, "no_sshd") for each in rented]
+    assert len({entry.facts["machine_id"] for entry in failed}) == 2
 
 
 def test_an_instance_that_was_there_before_is_kept_when_it_does_not_answer(vast: VastServer, provision: Play) -> None:

@@ -114,12 +114,13 @@ def test_a_name_that_is_none_is_refused_with_a_code(vast: VastServer, play: Call
 
 
 def test_a_failure_after_the_rent_says_so_in_codes(vast: VastServer, play: Callable[..., Results]) -> None:
-    vast.fault("boot_fails")
-    (failed,) = play("vastai_instance", RUN | {"offers": offers(vast)})
-    (rented,) = vast.rented_ids()
+    vast.fault("boot_fails", times=2)
+    (failed,) = play("vastai_instance", RUN | {"offers": offers(vast), "max_attempts": 2})
+    rented = vast.rented_ids()
     assert (failed["failed"], failed["code"]) == (True, "instance_failed")
-    assert str(rented) in failed["msg"]
-    assert vast.instance(rented) is None
+    failures = [attempt for attempt in failed["attempts"] if attempt["code"] == "instance_failed"]
+    assert [attempt["instance_id"] for attempt in failures] == rented
+    assert vast.ledger()["instances_left"] == 0
 
 
 def test_no_offer_is_a_failure_that_rents_nothing(vast: VastServer, play: Callable[..., Results]) -> None:

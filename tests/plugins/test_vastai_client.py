@@ -16,16 +16,19 @@ import pytest
 from replay import DROPPED, replaying
 
 from conftest import VastServer
+from fluxlora.arrival import Waits
+from fluxlora.attempts import Choice
+from fluxlora.ending import ensure_absent, ensure_stopped
 from fluxlora.errors import VastError
 from fluxlora.labels import Label
 from fluxlora.offers import Requirements, find
 from fluxlora.records import Instance, Offer
-from fluxlora.renting import Waits, ensure_absent, ensure_instance, ensure_stopped
+from fluxlora.renting import Limits, ensure_instance
 from fluxlora.vastai import Rent, Vast
 
 DATA = Path(__file__).parents[1] / "data" / "vast"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7"
-WAITS = Waits(boot=5, appear=0.5, vanish=2, poll=0.05)
+WAITS = Waits(boot=5, appear=0.5, lost=0.5, vanish=2, poll=0.05)
 EMPTY = (200, {"success": True, "instances": [], "next_token": None})
 
 
@@ -35,6 +38,11 @@ def client(url: str, key: str = "k", **options: Any) -> Vast:
 
 def sample(name: str) -> Any:
     return json.loads((DATA / f"{name}.json").read_text())
+
+
+def running() -> Any:
+    """The row of an instance as `rent` asks for it."""
+    return sample("instance_running") | {"disk_space": 220.4}
 
 
 def rent(run: str = "my-style", *presets: str) -> Rent:
@@ -51,12 +59,12 @@ def account(vast: VastServer) -> Vast:
 
 
 @pytest.fixture
-def offers(account: Vast) -> list[Offer]:
-    return [each.offer for each in find(account, Requirements()).fitting]
+def offers(account: Vast) -> list[Choice]:
+    return [Choice(each.offer) for each in find(account, Requirements()).fitting]
 
 
 @pytest.fixture
-def ensure(account: Vast, offers: list[Offer]) -> Callable[..., Any]:
+def ensure(account: Vast, offers: list[Choice]) -> Callable[..., Any]:
     def call(*presets: str, **options: Any) -> Any:
         return ensure_instance(account, rent("my-style", *presets), offers, **{"waits": WAITS, **options})
 
@@ -73,7 +81,7 @@ def test_offers_are_ranked_and_the_others_have_reasons(account: Vast) -> None:
 
 
 def test_a_rented_instance_bears_the_label_runs_and_is_reached_directly(
-    vast: VastServer, ensure: Callable[..., Any], offers: list[Offer]
+    vast: VastServer, ensure: Callable[..., Any], offers: list[Choice]
 ) -> None:
     ensured = ensure()
     assert ensured.changed
@@ -84,8 +92,8 @@ def test_a_rented_instance_bears_the_label_runs_and_is_reached_directly(
 
 
 def test_the_rent_says_what_the_design_says(vast: VastServer, ensure: Callable[..., Any]) -> None:
-    with replaying(EMPTY, (200, sample("create_ok")), page(sample("instance_running"))) as replay:
-        ensure_instance(client(replay.url), rent(), [Offer(7)], waits=WAITS)
+    with replaying(EMPTY, (200, sample("create_ok")), page(running())) as replay:
+        ensure_instance(client(replay.url), rent(), [Choice(Offer(7))], waits=WAITS)
     method, path, body = replay.requests[1]
     assert (method, path) == ("PUT", "/api/v0/asks/7/")
     assert body["cancel_unavail"] is True
@@ -115,9 +123,9 @@ def test_a_rent_that_times_out_after_the_server_acted_is_adopted_not_repeated(
 
 
 def test_a_dropped_rent_is_sent_once_and_looked_up(vast: VastServer) -> None:
-    row = sample("instance_running") | {"label": "fluxlora/my-style/512+lokr"}
+    row = running() | {"label": "fluxlora/my-style/512+lokr"}
     with replaying(EMPTY, DROPPED, page(row)) as replay:
-        ensured = ensure_instance(client(replay.url), rent(), [Offer(1), Offer(2)], waits=WAITS)
+        ensured = ensure_instance(client(replay.url), rent(), [Choice(Offer(1)), Choice(Offer(2))], waits=WAITS)
     assert ensured.instance is not None
     assert ensured.instance.id == row["id"]
     assert sum(method == "PUT" for method, _, _ in replay.requests) == 1
@@ -125,7 +133,7 @@ def test_a_dropped_rent_is_sent_once_and_looked_up(vast: VastServer) -> None:
 
 def test_a_lost_rent_that_never_shows_up_is_an_error_and_not_a_second_rent() -> None:
     with replaying(EMPTY, DROPPED, EMPTY) as replay, pytest.raises(VastError) as raised:
-        ensure_instance(client(replay.url), rent(), [Offer(1), Offer(2)], waits=WAITS)
+        ensure_instance(client(replay.url), rent(), [Choice(Offer(1)), Choice(Offer(2))], waits=WAITS)
     assert raised.value.code == "rent_unclear"
     assert "fluxlora/my-style/512+lokr" in raised.value.hint
     assert sum(method == "PUT" for method, _, _ in replay.requests) == 1
@@ -134,7 +142,7 @@ def test_a_lost_rent_that_never_shows_up_is_an_error_and_not_a_second_rent() -> 
 def test_an_offer_that_is_gone_makes_room_for_the_next(vast: VastServer, ensure: Callable[..., Any]) -> None:
     vast.fault("offer_gone")
     ensured = ensure()
-    assert "was gone" in ensured.attempts[0]
+    assert ensured.attempts[0].code == "offer_gone"
     assert len(vast.rented_ids()) == 1
 
 
@@ -143,15 +151,15 @@ def test_an_offer_that_is_gone_makes_room_for_the_next(vast: VastServer, ensure:
 )
 def test_when_every_offer_is_gone_nothing_is_rented(status: int, name: str) -> None:
     with replaying(EMPTY, (status, sample(name))) as replay, pytest.raises(VastError) as raised:
-        ensure_instance(client(replay.url), rent(), [Offer(1), Offer(2)], waits=WAITS)
+        ensure_instance(client(replay.url), rent(), [Choice(Offer(1)), Choice(Offer(2))], waits=WAITS)
     assert raised.value.code == "no_offer"
     assert [path for method, path, _ in replay.requests if method == "PUT"] == ["/api/v0/asks/1/", "/api/v0/asks/2/"]
 
 
 def test_a_rate_limited_rent_is_repeated_for_it_did_nothing() -> None:
-    running = page(sample("instance_running"))
-    with replaying(EMPTY, (429, "API requests too frequent"), (200, sample("create_ok")), running) as replay:
-        ensured = ensure_instance(client(replay.url), rent(), [Offer(1)], waits=WAITS)
+    limited, created = (429, "API requests too frequent"), (200, sample("create_ok"))
+    with replaying(EMPTY, limited, created, page(running())) as replay:
+        ensured = ensure_instance(client(replay.url), rent(), [Choice(Offer(1))], waits=WAITS)
     assert ensured.instance is not None
 
 
@@ -160,9 +168,10 @@ def test_a_refused_rent_that_left_an_instance_behind_is_cleaned_up() -> None:
     destroyed = (200, {"success": True})
     listed = page(sample("instance_outbid"))
     with replaying(EMPTY, refused, listed, destroyed, EMPTY) as replay, pytest.raises(VastError) as raised:
-        ensure_instance(client(replay.url), rent(), [Offer(1)], waits=WAITS)
+        ensure_instance(client(replay.url), rent(), [Choice(Offer(1))], waits=WAITS)
     assert ("DELETE", "/api/v0/instances/33402296/", {}) in replay.requests
-    assert raised.value.code == "invalid_price"
+    assert raised.value.code == "no_offer"
+    assert "bid too low" in str(raised.value)
     assert raised.value.instance_id is None
 
 
@@ -176,7 +185,7 @@ def test_a_refused_rent_that_left_an_instance_behind_is_cleaned_up() -> None:
 )
 def test_a_rent_that_cannot_succeed_is_tried_once(answer: Any, code: str) -> None:
     with replaying(EMPTY, answer) as replay, pytest.raises(VastError) as raised:
-        ensure_instance(client(replay.url), rent(), [Offer(1), Offer(2)], waits=WAITS)
+        ensure_instance(client(replay.url), rent(), [Choice(Offer(1)), Choice(Offer(2))], waits=WAITS)
     assert raised.value.code == code
     assert len(replay.requests) == 2
 
@@ -187,7 +196,7 @@ def test_an_instance_that_does_not_start_is_destroyed_and_the_error_names_it(
 ) -> None:
     vast.fault(fault)
     with pytest.raises(VastError) as raised:
-        ensure(waits=Waits(boot=1, appear=0.5, vanish=2, poll=0.05))
+        ensure(waits=Waits(boot=1, appear=0.5, vanish=2, poll=0.05), limits=Limits(attempts=1))
     (rented,) = vast.rented_ids()
     assert str(rented) in str(raised.value)
     assert vast.instance(rented) is None
@@ -198,8 +207,12 @@ def test_another_offer_is_tried_after_a_failure_only_when_more_rents_are_allowed
     vast: VastServer, ensure: Callable[..., Any]
 ) -> None:
     vast.fault("boot_fails")
-    ensured = ensure(max_instances=2)
-    failed, running = vast.rented_ids()
+    with pytest.raises(VastError):
+        ensure(limits=Limits(attempts=1))
+    assert vast.ledger()["instances_left"] == 0
+    vast.fault("boot_fails")
+    ensured = ensure(limits=Limits(attempts=2))
+    _, failed, running = vast.rented_ids()
     assert ensured.instance.id == running
     assert vast.instance(failed) is None
 
@@ -207,16 +220,17 @@ def test_another_offer_is_tried_after_a_failure_only_when_more_rents_are_allowed
 def test_the_machine_that_failed_is_not_tried_again() -> None:
     created, gone = (200, sample("create_ok")), (404, sample("gone_404"))
     failed = page(sample("instance_oci_failure"))
-    offers = [Offer(1, machine_id=10), Offer(2, machine_id=10), Offer(3, machine_id=11)]
-    with replaying(EMPTY, created, failed, failed, gone, EMPTY, created, page(sample("instance_running"))) as replay:
-        ensure_instance(client(replay.url), rent(), offers, max_instances=3, waits=WAITS)
+    offers = [Choice(Offer(number, machine_id=machine)) for number, machine in ((1, 43973), (2, 43973), (3, 11))]
+    ended = (failed, gone, EMPTY, EMPTY)
+    with replaying(EMPTY, created, failed, *ended, EMPTY, created, page(running())) as replay:
+        ensure_instance(client(replay.url), rent(), offers, waits=WAITS)
     assert [path for method, path, _ in replay.requests if method == "PUT"] == ["/api/v0/asks/1/", "/api/v0/asks/3/"]
 
 
 def test_an_adopted_instance_that_fails_is_kept_and_its_price_said() -> None:
     row = sample("instance_exited_crash") | {"label": "fluxlora/my-style/512+lokr"}
     with replaying(page(row)) as replay, pytest.raises(VastError) as raised:
-        ensure_instance(client(replay.url), rent(), [Offer(1)], waits=WAITS)
+        ensure_instance(client(replay.url), rent(), [Choice(Offer(1))], waits=WAITS)
     assert raised.value.instance_id == row["id"]
     assert "$0.41" in raised.value.hint
     assert "destroy" in raised.value.hint

@@ -1,0 +1,114 @@
+"""What one call tried and what that cost, for its caller; and for the journal, from which later calls learn."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from fluxlora.avoid import Avoid, avoided
+from fluxlora.journal import Entry, Event, Journal
+from fluxlora.labels import Label
+from fluxlora.records import Instance, Offer
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An offer worth renting, what to bid for it ($/h; None rents on demand), and what its run is expected to take."""
+
+    offer: Offer
+    bid_per_hour: float | None = None
+    expected_usd: float | None = None
+    expected_hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One thing that was tried: `code` for programs, `sentence` for people, `usd` as far as it is known."""
+
+    code: str
+    sentence: str
+    offer_id: int | None = None
+    instance_id: int | None = None
+    usd: float = 0.0
+
+
+@dataclass
+class Attempts:
+    """Those of one run. A journal that cannot be written is no reason to lose sight of an instance."""
+
+    run: str
+    journal: Journal | None = None
+    made: list[Attempt] = field(default_factory=list)
+    _failures: list[Entry] = field(default_factory=list)
+
+    def note(
+        self,
+        code: str,
+        sentence: str,
+        *,
+        offer_id: int | None = None,
+        instance_id: int | None = None,
+        usd: float = 0.0,
+    ) -> None:
+        self.made.append(Attempt(code, sentence, offer_id, instance_id, usd))
+
+    def rented(self, choice: Choice, instance_id: int) -> None:
+        """The money runs from here on."""
+        offer = choice.offer
+        self._write(
+            Event.RENTED,
+            instance_id,
+            offer_id=offer.id,
+            expected_usd=choice.expected_usd,
+            expected_hours=choice.expected_hours,
+            price_per_hour=offer.price_per_hour,
+            storage_usd_per_hour=offer.storage_usd_per_hour,
+            inet_down_usd_per_gb=offer.inet_down_usd_per_gb,
+            inet_up_usd_per_gb=offer.inet_up_usd_per_gb,
+            gpu_name=offer.gpu_name,
+            machine_id=offer.machine_id,
+            host_id=offer.host_id,
+            bid_per_hour=choice.bid_per_hour,
+            is_bid=choice.bid_per_hour is not None,
+        )
+
+    def failed(
+        self, code: str, sentence: str, *, choice: Choice, instance_id: int, seen: Instance | None, usd: float
+    ) -> None:
+        """A rented instance was given up and is gone."""
+        self.note(code, sentence, offer_id=choice.offer.id, instance_id=instance_id, usd=usd)
+        offer = choice.offer
+        facts: dict[str, Any] = {
+            "code": str(code),
+            "reason": sentence,
+            "machine_id": offer.machine_id if seen is None else seen.machine_id,
+            "host_id": offer.host_id if seen is None else seen.host_id,
+            "address": seen.direct_host if seen else "",
+        }
+        self._failures.append(self._write(Event.FAILED, instance_id, **facts))
+        self._write(Event.DESTROYED, instance_id, spent_usd=usd)
+
+    def destroyed(self, instance: Instance) -> None:
+        """The list was seen without it."""
+        label = Label.parse(instance.label)
+        hours = 0.0 if instance.started_at is None else max(0.0, time.time() - instance.started_at) / 3600
+        usd = hours * (instance.price_per_hour or 0.0)
+        self.run = label.run if label else self.run
+        self.note("destroyed", f"Instance {instance.id} was destroyed.", instance_id=instance.id, usd=usd)
+        self._write(Event.DESTROYED, instance.id, spent_usd=usd)
+
+    def avoid(self) -> Avoid:
+        """What this call has found to be useless."""
+        return avoided(self._failures, time.time())
+
+    def usd(self) -> float:
+        return sum(attempt.usd for attempt in self.made)
+
+    def _write(self, event: Event, instance_id: int, **facts: Any) -> Entry:
+        entry = Entry(event, self.run, time.time(), instance_id, facts)
+        if self.journal is not None:
+            with contextlib.suppress(OSError):
+                self.journal.write(event, self.run, instance_id, at=entry.at, **facts)
+        return entry

@@ -1,0 +1,91 @@
+"""Whether an instance lets us in: what its ssh port answers, told apart by what it means for the instance."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from fluxlora.records import Endpoint
+
+
+class Answer(Enum):
+    IN = "it lets us in"
+    # Packets get lost: nobody is there, or the way to it is dead.
+    SILENT = "it does not answer"
+    # The machine is there, its sshd is not, or not yet.
+    REFUSED = "it refuses the connection"
+    # Keys reach an instance some minutes late.
+    DENIED = "it refuses the key"
+    CHANGED = "it has another host key than before"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An answer, and ssh's or the system's own words for it."""
+
+    answer: Answer
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to log in. Host keys are pinned at first use, in a file for each instance: addresses are handed on."""
+
+    key_file: Path
+    known_hosts_dir: Path
+    user: str = "root"
+    connect_seconds: float = 10
+
+    def try_at(self, instance_id: int, endpoint: Endpoint) -> Probe:
+        """One attempt, which takes three times `connect_seconds` at most."""
+        silent = self._knock(endpoint)
+        return silent or self._enter(instance_id, endpoint)
+
+    def _knock(self, endpoint: Endpoint) -> Probe | None:
+        """None when somebody there speaks first, as sshd does."""
+        try:
+            with socket.create_connection((endpoint.host, endpoint.port), self.connect_seconds) as connection:
+                if connection.recv(64):
+                    return None
+            return Probe(Answer.REFUSED, "the connection is closed at once")
+        except (ConnectionRefusedError, ConnectionResetError) as refused:
+            return Probe(Answer.REFUSED, refused.strerror or "")
+        except OSError as error:
+            return Probe(Answer.SILENT, error.strerror or "timed out")
+
+    def _enter(self, instance_id: int, endpoint: Endpoint) -> Probe:
+        self.known_hosts_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # The inventory's own options, so that Ansible meets the key that is pinned here.
+        options = {
+            "BatchMode": "yes",
+            "HostKeyAlias": f"vastai-{instance_id}",
+            "UserKnownHostsFile": f'"{self.known_hosts_dir / str(instance_id)}"',
+            "StrictHostKeyChecking": "accept-new",
+            "IdentitiesOnly": "yes",
+            "LogLevel": "ERROR",
+            "ConnectTimeout": str(max(1, round(self.connect_seconds))),
+        }
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        command = ["ssh", "-n", "-i", str(self.key_file), *words, "-p", str(endpoint.port)]
+        try:
+            done = subprocess.run(
+                [*command, f"{self.user}@{endpoint.host}", "true"],
+                capture_output=True, text=True, errors="replace", timeout=2 * self.connect_seconds, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return Probe(Answer.SILENT, "ssh timed out")
+        return Probe(Answer.IN) if done.returncode == 0 else understood(done.stderr)
+
+
+def understood(complaint: str) -> Probe:
+    """What ssh means by what it writes when it fails."""
+    last = (complaint.strip().splitlines() or [""])[-1]
+    sign = complaint.lower()
+    if "host key verification failed" in sign or "identification has changed" in sign:
+        return Probe(Answer.CHANGED, last)
+    if "permission denied" in sign or "too many authentication failures" in sign:
+        return Probe(Answer.DENIED, last)
+    return Probe(Answer.SILENT if "timed out" in sign else Answer.REFUSED, last)
