@@ -23,6 +23,7 @@ BROKEN = (
     TypeError,
     KeyError,
     MemoryError,
+    struct.error,
 )
 # As SimpleTuner sets it: some programs keep whole workflows in a PNG.
 PngImagePlugin.MAX_TEXT_CHUNK = 100 * 2**20
