@@ -71,11 +71,12 @@ def test_a_host_that_vanishes_while_it_is_configured_is_noticed_within_seconds_a
     assert bench.instances() == []
 
 
-def test_with_its_controller_gone_an_instance_ends_itself_when_its_lease_ends(bench, tmp_path):
-    log = tmp_path / "log"
-    process = bench.start("train", "leased", log, guard_lease_hours=0.005)
-    wait_for(lambda: "TASK [python : " in log.read_text() or process.poll() is not None, 240, log)
-    kill(process)
+def test_with_its_controller_gone_an_instance_ends_itself_when_the_last_deadline_it_was_told_is_over(bench, tmp_path):
+    for deadline_hours in (24, 0.01):
+        log = tmp_path / f"{deadline_hours}.log"
+        process = bench.start("train", "leased", log, provision_deadline_hours=deadline_hours)
+        wait_for(lambda log=log, process=process: "TASK [python : " in log.read_text() or process.poll(), 240, log)
+        kill(process)
     (instance,) = bench.instances()
 
     wait_for(lambda: not bench.instances(), 60)

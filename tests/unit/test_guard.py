@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ LEASE = {
     "repo": "my-style",
     "hub_python": sys.executable,
 }
+MOVED: dict[str, float] = {}
 FINISHED = {"phase": "finished", "updated_at": 1_000}
 
 
@@ -33,30 +35,76 @@ FINISHED = {"phase": "finished", "updated_at": 1_000}
     ],
 )
 def test_an_instance_lives_while_its_lease_runs_and_something_may_be_lost(now, progress, delivered):
-    assert guard.reason_to_end(now, LEASE, progress, delivered) is None
+    assert guard.reason_to_end(now, LEASE, progress, delivered, MOVED) is None
 
 
 @pytest.mark.parametrize("progress", [{}, FINISHED, {"phase": "training", "updated_at": 9_999}])
 def test_the_lease_ends_an_instance_whatever_it_does(progress):
-    assert guard.reason_to_end(10_000, LEASE, progress, False) == "the lease has ended"
+    assert guard.reason_to_end(10_000, LEASE, progress, False, MOVED) == "the lease has ended"
 
 
 def test_a_delivered_adapter_that_nobody_comes_for_ends_the_instance():
-    assert "nobody has come for 10 minutes" in str(guard.reason_to_end(1_600, LEASE, FINISHED, True))
+    assert "nobody has come for 10 minutes" in str(guard.reason_to_end(1_600, LEASE, FINISHED, True, MOVED))
 
 
 @pytest.mark.parametrize(
-    ("now", "progress", "wanted"),
+    ("now", "progress", "over", "wanted"),
     [
-        (9_999, {"phase": "training", "updated_at": 1_000}, False),
-        (1_599, FINISHED, False),
-        (1_600, FINISHED, True),
-        (10_000, {"phase": "training", "updated_at": 9_999}, True),
-        (10_000, {}, True),
+        (9_999, {"phase": "training", "updated_at": 1_000}, False, False),
+        (1_599, FINISHED, False, False),
+        (1_600, FINISHED, False, True),
+        (5_000, {"phase": "training", "updated_at": 4_999}, True, True),
+        (10_000, {}, True, True),
     ],
 )
-def test_what_the_hub_lacks_is_sent_when_nobody_else_will(now, progress, wanted):
-    assert guard.wants_delivery(now, LEASE, progress) is wanted
+def test_what_the_hub_lacks_is_sent_when_nobody_else_will(now, progress, over, wanted):
+    assert guard.wants_delivery(now, LEASE, progress, over) is wanted
+
+
+def test_sending_before_the_lease_ends_takes_nothing_of_the_time_that_is_kept_for_its_end():
+    assert guard.delivery_seconds(9_000, LEASE, over=False) == 60
+    assert guard.delivery_seconds(9_980, LEASE, over=False) == 20
+    assert guard.delivery_seconds(10_020, LEASE, over=True) == 60
+
+
+@pytest.mark.parametrize(
+    ("moved", "said"),
+    [
+        ({"bytes_down": 90e9, "bytes_up": 12e9}, None),
+        ({"bytes_down": 91e9}, "the lease has ended: 91 GB were downloaded, 90 are paid for"),
+        ({"bytes_up": 13e9}, "the lease has ended: 13 GB were uploaded, 12 are paid for"),
+    ],
+)
+def test_more_bytes_than_are_paid_for_end_the_lease(moved, said):
+    assert guard.lease_over(5_000, LEASE | {"bytes_down": 90e9, "bytes_up": 12e9}, moved) == said
+
+
+def test_bytes_are_counted_over_starts_of_the_instance_from_the_guards_first_look_on():
+    meter = guard.counted({}, {"bytes_down": 500, "bytes_up": 50, "start": "1"})
+    meter = guard.counted(meter, {"bytes_down": 700, "bytes_up": 90, "start": "1"})
+    assert (meter["bytes_down"], meter["bytes_up"]) == (200, 40)
+
+    meter = guard.counted(meter, {"bytes_down": 800, "bytes_up": 5, "start": "2"})
+    assert (meter["bytes_down"], meter["bytes_up"]) == (1000, 45)
+
+
+def test_the_kernels_counters_are_read_without_the_loopback(tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "1").mkdir()
+    heads = "Inter-|   Receive  |  Transmit\n face |bytes packets|bytes packets\n"
+    rows = "    lo: 999 1 0 0 0 0 0 0 999 1 0 0 0 0 0 0\n  eth0:1000 1 0 0 0 0 0 0 70 1 0 0 0 0 0 0\n"
+    (tmp_path / "net" / "dev").write_text(heads + rows)
+    (tmp_path / "1" / "stat").write_text("1 (a (b) c) S " + " ".join(str(n) for n in range(4, 30)))
+
+    assert guard.counters(tmp_path) == {"bytes_down": 1000, "bytes_up": 70, "start": "22"}
+
+
+def test_the_meter_goes_on_in_its_file(tmp_path):
+    first, second = (guard.count(tmp_path / "meter.json") for _ in range(2))
+
+    assert first["bytes_down"] == 0
+    assert second["bytes_down"] >= 0
+    assert json.loads((tmp_path / "meter.json").read_text()) == second
 
 
 def own(rented) -> dict[str, str]:
@@ -142,7 +190,7 @@ def hub_files(vast, name: str, environment: dict[str, str]) -> list[str]:
 def test_a_training_that_is_cut_short_leaves_its_newest_checkpoint_on_the_hub(vast, cut_short):
     tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token, "HF_HUB_DISABLE_XET": "1"}
 
-    said = guard.deliver(cut_short, {"phase": "training", "checkpoints": [4, 12]}, tokens)
+    said = guard.deliver(cut_short, {"phase": "training", "checkpoints": [4, 12]}, tokens, 60)
 
     assert said == "checkpoint-12 was delivered to the Hub"
     files = hub_files(vast, str(cut_short["repo"]), tokens)
@@ -154,7 +202,7 @@ def test_a_finished_adapter_whose_push_had_failed_is_delivered(vast, cut_short, 
     finished = {"phase": "finished", "checkpoints": [4, 12], "adapter": str(adapter)}
     assert not guard.delivered(cut_short, finished, tokens)
 
-    said = guard.deliver(cut_short, finished, tokens)
+    said = guard.deliver(cut_short, finished, tokens, 60)
 
     assert said == "the adapter was delivered to the Hub"
     assert guard.delivered(cut_short, finished, tokens)
@@ -172,7 +220,7 @@ def test_a_finished_adapter_whose_push_had_failed_is_delivered(vast, cut_short, 
 def test_what_cannot_be_delivered_is_said_and_ends_nothing(cut_short, changes, progress, sentence):
     tokens = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_x"}
 
-    assert guard.deliver(cut_short | changes, progress, tokens) == sentence
+    assert guard.deliver(cut_short | changes, progress, tokens, 60) == sentence
 
 
 def test_the_first_processs_variables_are_read_as_they_are(tmp_path):

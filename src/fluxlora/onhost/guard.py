@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Ends its own instance when nobody else does: at the end of the lease, or when all is delivered and nobody comes.
 
-What the Hub lacks by then is sent there first: the adapter, or the newest checkpoint of a training that is cut short.
+The lease ends at a time, which is what the run's budget and deadline leave, or when the instance has moved more bytes
+than that reckons with. What the Hub lacks by then is sent there first: the adapter, or the newest checkpoint of a
+training that is cut short.
 The instance's own key, which vast.ai gives to the first process in it, can destroy this instance and no other.
 Standard library only, python 3.8 or newer: this file is copied to the instance and runs there alone.
 """
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 HUB = "https://huggingface.co"
+GB = 1e9
 LOOK_SECONDS = 15
 TIMEOUT_SECONDS = 30
 ADAPTER = "pytorch_lora_weights.safetensors"
@@ -36,23 +39,41 @@ HfApi().upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns)
 """
 
 
-def reason_to_end(now: float, lease: Mapping[str, Any], progress: Mapping[str, Any], delivered: bool) -> str | None:
-    """Why the instance should end now (times are seconds since 1970); none while it should not."""
+def lease_over(now: float, lease: Mapping[str, Any], moved: Mapping[str, float]) -> str | None:
+    """Why the lease is over now (seconds since 1970), after so many bytes; none while it is not."""
     if now >= lease["ends_at"]:
         return "the lease has ended"
+    for way, said in (("bytes_down", "downloaded"), ("bytes_up", "uploaded")):
+        if moved.get(way, 0) > lease.get(way, float("inf")):
+            return f"the lease has ended: {moved[way] / GB:.0f} GB were {said}, {lease[way] / GB:.0f} are paid for"
+    return None
+
+
+def reason_to_end(
+    now: float, lease: Mapping[str, Any], progress: Mapping[str, Any], delivered: bool, moved: Mapping[str, float]
+) -> str | None:
+    """Why the instance should end now (times are seconds since 1970); none while it should not."""
+    if over := lease_over(now, lease, moved):
+        return over
     idle = now - progress.get("updated_at", now)
     if progress.get("phase") == "finished" and delivered and idle >= lease["grace_minutes"] * 60:
         return f"the adapter is delivered and nobody has come for {idle / 60:.0f} minutes"
     return None
 
 
-def wants_delivery(now: float, lease: Mapping[str, Any], progress: Mapping[str, Any]) -> bool:
+def wants_delivery(now: float, lease: Mapping[str, Any], progress: Mapping[str, Any], over: bool) -> bool:
     """Whether it is time to send to the Hub what it lacks, because nobody else will."""
     abandoned = now - progress.get("updated_at", now) >= lease["grace_minutes"] * 60
-    return now >= lease["ends_at"] or (progress.get("phase") == "finished" and abandoned)
+    return over or (progress.get("phase") == "finished" and abandoned)
 
 
-def deliver(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str]) -> str:
+def delivery_seconds(now: float, lease: Mapping[str, Any], over: bool) -> float:
+    """How long sending may take: once the lease is over its own time, before that no longer than until it ends."""
+    whole = float(lease["delivery_minutes"]) * 60
+    return whole if over else max(min(whole, lease["ends_at"] - now), 1.0)
+
+
+def deliver(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str], seconds: float) -> str:
     """Send the finished adapter to the Hub, or else the newest whole checkpoint. Says what came of it."""
     newest = max(progress.get("checkpoints") or [0])
     if progress.get("phase") == "finished":
@@ -69,7 +90,7 @@ def deliver(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mappi
             command,
             env={**os.environ, **tokens},
             check=True,
-            timeout=lease["delivery_minutes"] * 60,
+            timeout=seconds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
@@ -109,24 +130,64 @@ def identity(environ: Path = Path("/proc/1/environ")) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
+def counted(meter: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, Any]:
+    """The meter, moved on to what the kernel counts now; its counters begin anew with each start of the instance."""
+    known = meter.get("counters") or {}
+    # Before the guard's first look nothing is known, and after a start of the instance everything is new.
+    base = known if known.get("start") == counters["start"] else {} if known else counters
+    ways = ("bytes_down", "bytes_up")
+    return {
+        **{way: meter.get(way, 0) + max(counters[way] - base.get(way, 0), 0) for way in ways},
+        "counters": dict(counters),
+    }
+
+
+def counters(proc: Path = Path("/proc")) -> dict[str, Any]:
+    """What the network interfaces have moved since the first process started, and when that was (the kernel's ticks).
+
+    Raises OSError.
+    """
+    rows = [row.split(":") for row in (proc / "net/dev").read_text(encoding="utf-8").splitlines() if ":" in row]
+    numbers = [values.split() for name, values in rows if name.strip() != "lo"]
+    return {
+        "bytes_down": sum(int(each[0]) for each in numbers),
+        "bytes_up": sum(int(each[8]) for each in numbers),
+        "start": (proc / "1/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19],
+    }
+
+
+def count(file: Path) -> dict[str, Any]:
+    """The meter of bytes, read, moved on and written."""
+    meter = _read(file)
+    try:
+        meter = counted(meter, counters())
+        fresh = file.with_suffix(".new")
+        fresh.write_text(json.dumps(meter), encoding="utf-8")
+        fresh.replace(file)
+    except (OSError, ValueError, IndexError) as error:
+        print(f"The bytes could not be counted: {error!r}", flush=True)
+    return meter
+
+
 def watch(state: Path) -> None:
     """Look until there is a reason, deliver, then ask until the instance is gone, and this program with it."""
     said, hub_has_it = "", False
     tried: set[bool] = set()  # a Hub that was down when the adapter was finished may be back at the lease's end
     while True:
         lease, progress = _read(state / "lease.json"), _read(state / "progress.json")
+        moved = count(state / "meter.json")
         now, tokens = time.time(), _variables(state / "train.env")
         finished = progress.get("phase") == "finished"
         # What is on the Hub stays there: once is enough.
         hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
         if "ends_at" in lease:
-            at_the_end = now >= lease["ends_at"]
-            if not hub_has_it and at_the_end not in tried and wants_delivery(now, lease, progress):
-                tried.add(at_the_end)
+            over = lease_over(now, lease, moved) is not None
+            if not hub_has_it and over not in tried and wants_delivery(now, lease, progress, over):
+                tried.add(over)
                 _end_training(lease)
-                said = _say(deliver(lease, progress, tokens), said)
+                said = _say(deliver(lease, progress, tokens, delivery_seconds(now, lease, over)), said)
                 hub_has_it = finished and delivered(lease, progress, tokens)
-            if reason := reason_to_end(now, lease, progress, hub_has_it):
+            if reason := reason_to_end(now, lease, progress, hub_has_it, moved):
                 said = _say(f"{reason}: {_destroyed(lease)}", said)
         time.sleep(LOOK_SECONDS)
 

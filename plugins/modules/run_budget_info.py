@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a run has cost, what is left of its budget and its time, and the lease of its instance that follows."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_budget_info
+short_description: What a run has cost, and what is left of its budget and its time
+description:
+  - Reckons with GPU time, storage and bytes of the instance that is there and of those that were there before it for
+    the same training, as the journal tells. Where something is not known, the most that it can have been.
+  - Of an instance it also returns the lease, after which the guard on it must begin to save and deliver.
+options:
+  run:
+    description: Name of the run.
+    type: str
+    required: true
+  journal:
+    description: The file of what was rented and destroyed; it need not exist.
+    type: path
+    required: true
+  budget_usd:
+    description: What the run may cost in all, in $.
+    type: float
+    required: true
+  deadline_hours:
+    description: Hours from the run's first rent until its last instance must be gone.
+    type: float
+    required: true
+  download_gb:
+    description: Gigabytes that are expected to be fetched by an instance.
+    type: float
+    default: 40
+  upload_gb:
+    description: Gigabytes that are expected to leave it.
+    type: float
+    default: 26
+  delivery_minutes:
+    description: How long the guard may take to send what the Hub lacks.
+    type: float
+    default: 30
+  delivery_gb:
+    description: Gigabytes of that.
+    type: float
+    default: 4
+  instance:
+    description:
+      - The instance that is there; left out when there is none. C(id), C(started_at) in seconds since the epoch,
+        C(price_per_hour) in $, C(storage_usd_per_hour), C(inet_down_usd_per_gb) and C(inet_up_usd_per_gb).
+    type: dict
+  known:
+    description: The C(budget) of the lease that lies on the instance, and the guard's meter as C(meter).
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: See what is left
+  run_budget_info:
+    run: my-style
+    journal: .fluxlora/journal.jsonl
+    budget_usd: 20
+    deadline_hours: 24
+"""
+
+RETURN = r"""
+spent_usd:
+  description: What the run has cost so far, at most, in $.
+  type: float
+  returned: success
+meters:
+  description: The same of the instance that is there alone, as C(gpu), C(storage), C(bytes), C(total), over C(hours).
+  type: dict
+  returned: when there is an instance
+expected_usd:
+  description: What the instance was expected to cost when it was rented; null where that is not known.
+  type: float
+  returned: success
+left_usd:
+  description: What a new instance may cost; negative when more was spent than is allowed.
+  type: float
+  returned: success
+left_hours:
+  description: How long a new instance may exist, in hours.
+  type: float
+  returned: success
+lease:
+  description: C(ends_at) in seconds since the epoch, C(bytes_down), C(bytes_up), and what they were made of.
+  type: dict
+  returned: when there is an instance
+line:
+  description: All this as a person reads it.
+  type: str
+  returned: success
+"""
+
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora import budget  # noqa: E402
+from fluxlora.journal import Journal  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "run": {"type": "str", "required": True},
+    "journal": {"type": "path", "required": True},
+    "budget_usd": {"type": "float", "required": True},
+    "deadline_hours": {"type": "float", "required": True},
+    "download_gb": {"type": "float", "default": 40},
+    "upload_gb": {"type": "float", "default": 26},
+    "delivery_minutes": {"type": "float", "default": 30},
+    "delivery_gb": {"type": "float", "default": 4},
+    "instance": {"type": "dict"},
+    "known": {"type": "dict", "default": {}},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    given = module.params
+    terms = budget.Terms(
+        given["budget_usd"],
+        given["deadline_hours"],
+        given["download_gb"],
+        given["upload_gb"],
+        given["delivery_minutes"],
+        given["delivery_gb"],
+    )
+    entries = Journal(Path(given["journal"])).entries(given["run"])
+    account = budget.account(entries, terms, given["instance"], given["known"], now=time.time())
+    module.exit_json(changed=False, **account.as_facts())
+
+
+if __name__ == "__main__":
+    main()
