@@ -114,6 +114,14 @@ def rehearse(dataset: Path | None, name: str, presets: tuple[str, ...], settings
 
 
 @cli.command()
+@click.option("--mint-key", is_flag=True, help="Also make a vast.ai key that may do only what a run needs, and use it.")
+@_settable
+def init(mint_key: bool, settings: tuple[str, ...]) -> None:
+    """Make an ssh key where there is none and register it with vast.ai. Call it again as you like."""
+    _finish(_play("init", ({"doctor_mint_key": "true"} if mint_key else {}) | _settings(settings), offline=True))
+
+
+@cli.command()
 @click.argument("run", required=False)
 @_presets
 @_settable

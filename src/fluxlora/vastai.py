@@ -164,9 +164,9 @@ class Vast:
         return self._ask(call, repeat=(RateLimited, Unavailable))
 
     def user(self) -> dict[str, Any]:
-        """id, email, credit ($) of the account; proves that the key works."""
+        """id, email, credit ($) of the account, key_id of the key; proves that the key works."""
         body = self._object(lambda client: client.get("/users/current"))
-        return {name: body.get(name) for name in ("id", "email", "credit", "balance")}
+        return {name: body.get(name) for name in ("id", "key_id", "email", "credit", "balance")}
 
     def offers(self, query: Mapping[str, Any], *, disk_gb: float, kind: str = "on-demand") -> list[Offer]:
         """The offers that vast.ai says match, the cheapest by the hour first, with prices for `disk_gb`.
@@ -309,6 +309,24 @@ class Vast:
 
     def remove_ssh_key(self, key_id: int) -> None:
         self._object(lambda client: client.delete(f"/ssh/{key_id}/"))
+
+    def key_names(self) -> dict[int, str]:
+        """The account's API keys, each with the name that it was given; the keys themselves stay where they are."""
+        rows = self._object(lambda client: client.get("/auth/apikeys/")).get("apikeys")
+        return {
+            int(row["id"]): text_of(row.get("name"))
+            for row in (rows if isinstance(rows, list) else [])
+            if isinstance(row, dict) and whole_of(row.get("id")) is not None
+        }
+
+    def mint_key(self, name: str, permissions: Mapping[str, Any]) -> tuple[int | None, str]:
+        """A new API key of the account, its number and the key. Sent once: a key that nobody knows is of no use."""
+        request = {"name": name, "permissions": dict(permissions)}
+        body = self._ask(lambda client: client.post("/auth/apikeys/", json_data=request), repeat=(RateLimited,))
+        key = body.get("key") or body.get("api_key") if isinstance(body, dict) else None
+        if not isinstance(body, dict) or not isinstance(key, str) or not key.strip():
+            raise Unavailable("vast.ai made no key.", hint="Look at https://cloud.vast.ai/manage-keys/.")
+        return whole_of(body.get("id")), key.strip()
 
     def attach_ssh_key(self, instance_id: int, key: str) -> bool:
         """Lets a public key into a running instance; False when it is in already."""

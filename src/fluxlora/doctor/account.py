@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from fluxlora.doctor.checks import Check, failed, ok, warning
 from fluxlora.errors import VastError
@@ -28,9 +27,7 @@ SCOPES: Mapping[str, str] = {
 INDISPENSABLE = ("misc", "instance_read", "instance_write")
 # All that a run and an audit do once the ssh key is registered. A key that may write to the account could make itself
 # one that may do everything.
-LEAST: Mapping[str, Any] = {
-    "api": {name: {} for name in ("misc", "instance_read", "instance_write", "user_read", "billing_read")}
-}
+LEAST = ("misc", "instance_read", "instance_write", "user_read", "billing_read")
 # vast.ai's time in this computer's: more than this is no delay on the way.
 SKEW_SECONDS = 120
 
@@ -42,7 +39,7 @@ class Account:
     lacks: Collection[str] = ()
     # $; None where the key may not see it.
     credit: float | None = None
-    # Public keys, "type base64"; None where the key may not see them.
+    # Public keys, "type base64"; None where the key may not see them, or for a team, which has none.
     keys: Collection[str] | None = field(default=None)
     skew_seconds: float | None = None
 
@@ -57,13 +54,22 @@ def look(vast: Vast) -> Account:
         raise bad[0]
     credit = keys = None
     if answers["user_read"] is True:
-        credit, keys = vast.user()["credit"], vast.ssh_keys().keys()
+        credit, keys = vast.user()["credit"], _ssh_keys(vast)
     return Account(
         lacks=[name for name, answer in answers.items() if answer is not True],
         credit=credit,
         keys=keys,
         skew_seconds=vast.skew_seconds,
     )
+
+
+def _ssh_keys(vast: Vast) -> Collection[str] | None:
+    try:
+        return vast.ssh_keys().keys()
+    except VastError as error:
+        if error.code == "team_ssh_keys_not_supported":
+            return None
+        raise
 
 
 def _may(vast: Vast, scope: str) -> bool | VastError:
@@ -98,7 +104,7 @@ def key(account: Account) -> Iterator[Check]:
         yield failed(
             "permissions",
             f"the key may not {_told(missing)}: it lacks {', '.join(missing)}",
-            f"make a key with {', '.join(LEAST['api'])} at {KEYS_PAGE}, or with a key that may do everything: "
+            f"make a key with {', '.join(LEAST)} at {KEYS_PAGE}, or with a key that may do everything: "
             "fluxlora init --mint-key",
             "key_scope",
         )
@@ -138,7 +144,7 @@ def registered(account: Account, public_key: str, file: str) -> Check:
     """Whether instances will know the ssh key from their first moment."""
     name = "ssh key at vast.ai"
     if account.keys is None:
-        return warning(name, "the key may not see it", f"look at {KEYS_PAGE}", "keys_unseen")
+        return ok(name, "cannot be seen with this key, or is a team's; each instance gets it when it is rented")
     if public_key in account.keys:
         return ok(name, "registered")
     if "user_write" in account.lacks:

@@ -1,0 +1,119 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Have a vast.ai key of small scope in the official client's own file."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vastai_api_key
+short_description: Have a vast.ai key of small scope in the official client's own file
+description:
+  - Makes an API key that may do only what it is meant for, proves that it works, and writes it where the official
+    client keeps its own, readable by the owner alone. The file that was there is kept beside it.
+  - The key is in no result, log or output.
+  - Nothing is made when the file holds a key of this name already.
+options:
+  api_key:
+    description: >-
+      A key that may write to the account. When not given, E(VAST_API_KEY), then the official client's own key files.
+    type: str
+  url:
+    description: Address of the API. When not given, E(VAST_URL), then https://console.vast.ai.
+    type: str
+  name:
+    description: What the account shows the key as.
+    type: str
+    default: fluxlora
+  permissions:
+    description: The categories of requests that the key may make.
+    type: list
+    elements: str
+    default: [misc, instance_read, instance_write, user_read, billing_read]
+  path:
+    description: The file. When not given, the official client's, C(~/.config/vastai/vast_api_key).
+    type: path
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: Rent with a key that may not touch the account
+  vastai_api_key:
+"""
+
+RETURN = r"""
+path:
+  description: The file.
+  returned: success
+  type: str
+key_id:
+  description: The account's number of the key; none in check mode, where there is none yet.
+  returned: success
+  type: int
+backup:
+  description: Where the file that was there before is kept; empty when there was none.
+  returned: success
+  type: str
+shadowed:
+  description: Whether E(VAST_API_KEY) is set, which counts before the file.
+  returned: success
+  type: bool
+code:
+  description: The kind of failure, for programs.
+  returned: failure
+  type: str
+  sample: forbidden
+hint:
+  description: What to do next, for people.
+  returned: failure
+  type: str
+"""
+
+import os  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora import minting  # noqa: E402
+from fluxlora.doctor.account import LEAST  # noqa: E402
+from fluxlora.errors import VastError  # noqa: E402
+from fluxlora.vastai import Vast, key_files  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "api_key": {"type": "str", "no_log": True},
+    "url": {"type": "str"},
+    "name": {"type": "str", "default": "fluxlora"},
+    "permissions": {"type": "list", "elements": "str", "default": list(LEAST)},
+    "path": {"type": "path"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    path = Path(module.params["path"] or key_files()[0])
+    try:
+        vast = Vast(module.params["api_key"], module.params["url"])
+        minted = minting.ensure(
+            vast,
+            path,
+            name=module.params["name"],
+            permissions=module.params["permissions"],
+            dry_run=module.check_mode,
+        )
+    except VastError as error:
+        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+    except OSError as error:
+        module.fail_json(msg=f"{path} cannot be written: {error.strerror}.", hint="Name another path.", code="no_file")
+    module.exit_json(
+        changed=minted.changed,
+        path=str(path),
+        key_id=minted.key_id,
+        backup=str(minted.backup or ""),
+        shadowed=bool(os.environ.get("VAST_API_KEY")),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A vast.ai key that may do only what a run needs, in the file where the official client keeps its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fluxlora.doctor import account
+from fluxlora.errors import VastError
+from fluxlora.refusals import BadApiKey, Forbidden
+from fluxlora.vastai import Vast
+
+
+@dataclass(frozen=True)
+class Minted:
+    """What became of the file; the key itself is told to nobody."""
+
+    changed: bool
+    # The account's number of the key, None where it is not made yet.
+    key_id: int | None
+    # Where the key that lay there before is kept.
+    backup: Path | None = None
+
+
+def ensure(vast: Vast, path: Path, *, name: str, permissions: Sequence[str], dry_run: bool = False) -> Minted:
+    """Have a key of this name in the file: the one that is there, or a new one that was proven to work.
+
+    `vast` needs a key that may write to the account. Raises VastError; whatever lay in the file stays then.
+    """
+    if (present := _present(vast.url, path, name)) is not None or dry_run:
+        return Minted(changed=present is None, key_id=present)
+    key_id, key = vast.mint_key(name, {"api": {each: {} for each in permissions}})
+    lacks = set(account.look(Vast(key, vast.url)).lacks) & set(permissions)
+    if lacks:
+        raise VastError(
+            f"vast.ai made key {key_id}, and it may not do what it was made for: it lacks {', '.join(sorted(lacks))}.",
+            hint=f"The key in use was left as it is; delete the new one at {account.KEYS_PAGE}.",
+            code="key_scope",
+        )
+    return Minted(changed=True, key_id=key_id, backup=_write(path, key))
+
+
+def _present(url: str, path: Path, name: str) -> int | None:
+    """The number of the key in the file, if it is one of this name."""
+    key = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    if not key:
+        return None
+    vast = Vast(key, url)
+    try:
+        number = vast.user()["key_id"]
+        return number if vast.key_names().get(number) == name else None
+    except (BadApiKey, Forbidden):
+        return None
+
+
+def _write(path: Path, key: str) -> Path | None:
+    """Replace the file at once, for its owner's eyes only; the file before it is kept, its path returned."""
+    path = path.resolve()  # a link goes on to be one
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    backup = None
+    if path.is_file():
+        backup = path.with_name(f"{path.name}.until-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+        _put(backup, path.read_text(encoding="utf-8"))
+    _put(path, f"{key}\n")
+    return backup
+
+
+def _put(path: Path, text: str) -> None:
+    # mkstemp's files are 0600 from the first moment.
+    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(fresh).replace(path)
