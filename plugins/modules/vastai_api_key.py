@@ -44,7 +44,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-path:
+file:
   description: The file.
   returned: success
   type: str
@@ -108,7 +108,7 @@ def main() -> None:
         module.fail_json(msg=f"{path} cannot be written: {error.strerror}.", hint="Name another path.", code="no_file")
     module.exit_json(
         changed=minted.changed,
-        path=str(path),
+        file=str(path),  # a result named path makes Ansible add the file's own facts
         key_id=minted.key_id,
         backup=str(minted.backup or ""),
         shadowed=bool(os.environ.get("VAST_API_KEY")),

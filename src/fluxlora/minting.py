@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Sequence
@@ -29,10 +30,15 @@ class Minted:
 def ensure(vast: Vast, path: Path, *, name: str, permissions: Sequence[str], dry_run: bool = False) -> Minted:
     """Have a key of this name in the file: the one that is there, or a new one that was proven to work.
 
-    `vast` needs a key that may write to the account. Raises VastError; whatever lay in the file stays then.
+    `vast` needs a key that may write to the account. Raises VastError or OSError; whatever lay in the file stays then.
     """
     if (present := _present(vast.url, path, name)) is not None or dry_run:
         return Minted(changed=present is None, key_id=present)
+    path = path.resolve()  # a link goes on to be one
+    # Before the key is made: one that cannot be kept would be lost.
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "The folder may not be written to")
     key_id, key = vast.mint_key(name, {"api": {each: {} for each in permissions}})
     lacks = set(account.look(Vast(key, vast.url)).lacks) & set(permissions)
     if lacks:
@@ -59,8 +65,6 @@ def _present(url: str, path: Path, name: str) -> int | None:
 
 def _write(path: Path, key: str) -> Path | None:
     """Replace the file at once, for its owner's eyes only; the file before it is kept, its path returned."""
-    path = path.resolve()  # a link goes on to be one
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     backup = None
     if path.is_file():
         backup = path.with_name(f"{path.name}.until-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")

@@ -30,8 +30,9 @@ def play(vast: VastServer, tmp_path: Path) -> Callable[..., Results]:
         steps = [
             {
                 "name": f"Task {number}",
-                module: {name: value for name, value in task.items() if name != "check_mode"},
+                module: {name: value for name, value in task.items() if name not in ("check_mode", "environment")},
                 "check_mode": task.get("check_mode", False),
+                "environment": task.get("environment", {}),
                 "register": f"result_{number}",
                 "ignore_errors": True,
             }
