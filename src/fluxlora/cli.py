@@ -226,6 +226,7 @@ def rehearsal() -> None:
 @click.option("--speed", default=1.0, show_default=True, help="How fast instances pass through their states.")
 @click.option("--clock-rate", default=1.0, show_default=True, help="How much faster money runs than the wall clock.")
 @click.option("--seed", default=1, show_default=True, help="Which market.")
+@click.option("--machines", default=1, show_default=True, help="How many machines of each kind are on it.")
 def serve(**options: Any) -> None:
     """Serve until interrupted; prints one line of JSON with the url and key of each stand-in."""
     from fluxlora.rehearsal.serve import serve as serve_

@@ -57,7 +57,7 @@ class Ranking:
 
     def lines(self, *, refused: bool = False) -> list[str]:
         """The best ones as a person reads them, then why the others were passed over: counted, or each."""
-        head = f"{'cost':>7}  {'range':>15}  {'hours':>6}  {'range':>11}  {'$/h':>6}  {'GPU':<19}  {'place':<16}  notes"
+        head = f"{'cost':<7}  {'range':<17}  {'hours':>6}  {'range':>11}  {'$/h':>6}  {'GPU':<19}  {'place':<16}  notes"
         shown = [_line(each) for each in self.fitting[:_SHOWN]]
         more = len(self.fitting) - len(shown)
         return [
@@ -200,7 +200,7 @@ def _line(each: Ranked) -> str:
         if holds
     )
     return (
-        f"${cost.total:>6.2f}  {f'${cost.low:.2f} to ${cost.high:.2f}':>15}  {cost.hours.total:>6.1f}  "
+        f"{f'${cost.total:.2f}':<7}  {f'${cost.low:.2f} to ${cost.high:.2f}':<17}  {cost.hours.total:>6.1f}  "
         f"{f'{cost.hours_low:.1f} to {cost.hours_high:.1f}':>11}  {_price(offer):>6}  {_gpus(offer):<19}  "
         f"{_printable(offer.geolocation).strip(', ')[:16]:<16}  {notes}"
     ).rstrip()

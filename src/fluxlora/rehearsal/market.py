@@ -132,11 +132,12 @@ class OfferGone(Exception):
 
 
 class Market:
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, machines: int = 1) -> None:
+        """`machines` of each kind; 1 is a small market, whose offers for one GPU fit into one answer."""
         chance = random.Random(seed)
-        kinds = [(model, gpus) for model in MODELS for gpus in model.counts]
-        machines = [_machine(chance, 10_007 + 37 * n, model, gpus) for n, (model, gpus) in enumerate(kinds)]
-        self._machines = {machine.machine_id: machine for machine in machines}
+        kinds = [(model, gpus) for model in MODELS for gpus in model.counts] * machines
+        hosts = [_machine(chance, 10_007 + 37 * n, model, gpus) for n, (model, gpus) in enumerate(kinds)]
+        self._machines = {machine.machine_id: machine for machine in hosts}
 
     def gpu_names(self) -> list[str]:
         return sorted({machine.model.name for machine in self._machines.values()})

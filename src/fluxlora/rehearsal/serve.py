@@ -39,14 +39,16 @@ def serve(
     speed: float = 1.0,
     clock_rate: float = 1.0,
     seed: int = 1,
+    machines: int = 1,
 ) -> None:
     """Print one line of JSON with the url and key of each stand-in; return when everything is gone again.
 
     Ends at SIGTERM, SIGINT or, with `until_eof`, when standard input ends. `speed` makes instances pass through their
-    states faster, `clock_rate` makes money run faster than the wall clock, `seed` chooses the market.
+    states faster, `clock_rate` makes money run faster than the wall clock, `seed` chooses the market, which has that
+    many `machines` of each kind.
     """
     behind = _hosts(hosts)
-    market, ledger, account, faults = Market(seed), Ledger(Clock(clock_rate)), Account(), Faults()
+    market, ledger, account, faults = Market(seed, machines), Ledger(Clock(clock_rate)), Account(), Faults()
     fleet = Fleet(account=account, market=market, ledger=ledger, hosts=behind, pace=Pace().at(speed), faults=faults)
     cloud = Cloud(account=account, market=market, ledger=ledger, faults=faults, fleet=fleet)
     with private_folder() as state:

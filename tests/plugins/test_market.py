@@ -1,0 +1,68 @@
+"""A market of more offers than vast.ai tells in one answer: the cheapest run is found all the same, and soon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import VastServer, serving
+from fluxlora.offers import Ranking, find, rank
+from fluxlora.records import Offer
+from fluxlora.rehearsal.market import Market
+from fluxlora.requirements import Requirements
+from fluxlora.vastai import OFFERS_PER_ANSWER, Vast
+from fluxlora.work import Work
+
+SEED, MACHINES = 3, 20
+QUANTISED = Work(precision="int8-quanto", batch_size=4, steps=3000)
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[VastServer]:
+    with serving("--hosts", "none", "--seed", str(SEED), "--machines", str(MACHINES)) as server:
+        yield server
+
+
+def everything(need: Requirements) -> Ranking:
+    """The ranking of the whole market, which nobody sees in one answer."""
+    offers = Market(SEED, MACHINES).offers(storage=need.disk_gb, bid=need.interruptible)
+    return rank([Offer.from_record(record) for record in offers], need)
+
+
+def searched(server: VastServer) -> int:
+    return sum(request["path"].startswith("/api/v0/bundles") for request in server.requests())
+
+
+@pytest.mark.parametrize(
+    "need",
+    [
+        Requirements(gpu_ram_gb=15, work=QUANTISED),
+        Requirements(gpu_ram_gb=40),
+        Requirements(gpu_ram_gb=15, work=QUANTISED, interruptible=True),
+        Requirements(gpu_ram_gb=23, work=QUANTISED, max_price_per_hour=1.0),
+    ],
+    ids=["small cards", "guide", "bids", "price limit"],
+)
+def test_the_cheapest_run_is_found_behind_64_cheaper_hours(large: VastServer, need: Requirements) -> None:
+    large.call("POST", "/rehearsal/reset").raise_for_status()
+    found, whole = find(Vast(large.api_key, large.url), need), everything(need)
+    assert len(whole.fitting) > 10
+    assert found.fitting[0].cost.total == pytest.approx(whole.fitting[0].cost.total, rel=1e-3)
+    assert 2 <= searched(large) <= 9
+    assert found.cut_at is None
+
+
+def test_the_cheapest_run_is_not_among_the_64_cheapest_hours(large: VastServer) -> None:
+    need = Requirements(gpu_ram_gb=40)
+    first = Vast(large.api_key, large.url).offers(need.query(), disk_gb=need.disk_gb)
+    assert len(first) == OFFERS_PER_ANSWER
+    assert everything(need).fitting[0].offer.id not in [offer.id for offer in first]
+
+
+def test_bids_are_priced_at_their_least_and_fixed_prices_are_dearer(large: VastServer) -> None:
+    fixed, bids = (
+        find(Vast(large.api_key, large.url), Requirements(gpu_ram_gb=40, interruptible=each)) for each in (False, True)
+    )
+    assert bids.fitting[0].cost.gpu < fixed.fitting[0].cost.gpu
+    assert bids.fitting[0].cost.retry > fixed.fitting[0].cost.retry
