@@ -27,7 +27,8 @@ class Event(StrEnum):
     FAILED = "failed"
     # The list was seen without it: spent_usd, as far as this computer can know
     DESTROYED = "destroyed"
-    # The training was measured: gpu_name, seconds_per_step, expected_seconds_per_step
+    # The training was measured: gpu_name, seconds_per_step, and as expected_seconds_per_step what the table says, not
+    # corrected by earlier runs: an offer's `cost.table_seconds_per_step`
     TRAINED = "trained"
     # The adapter is at home and was checked; what is rented for this name from here on is another training.
     DELIVERED = "delivered"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 
@@ -34,6 +36,17 @@ def test_a_mistake_is_named_before_anything_is_rented(paper, settings, sentence)
     assert done.returncode != 0
     assert sentence in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+    assert paper.rents() == 0
+
+
+def test_offers_shows_the_market_alone_and_says_of_each_other_offer_why_not(paper):
+    settings = {"run_presets": "512", "run_rehearsal": "false", "provision_show_refused": "true"}
+    done = paper.play("offers", "my-style", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\$\d+\.\d\d +\$\d+\.\d\d to \$\d+\.\d\d", done.stdout)
+    assert "passed over: RTX 3060 at $" in done.stdout
+    assert "GB of GPU memory, 40 needed" in done.stdout
+    assert "trains on" not in done.stdout
     assert paper.rents() == 0
 
 
