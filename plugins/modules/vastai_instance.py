@@ -277,6 +277,7 @@ def choice(offer: dict[str, Any]) -> Choice:
         bid_per_hour=offer.get("bid_per_hour"),
         expected_usd=cost.get("total"),
         expected_hours=hours.get("total") if isinstance(hours, dict) else hours,
+        expected_seconds_per_step=cost.get("table_seconds_per_step"),
     )
 
 

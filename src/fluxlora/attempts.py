@@ -21,6 +21,8 @@ class Choice:
     bid_per_hour: float | None = None
     expected_usd: float | None = None
     expected_hours: float | None = None
+    # By the table of speeds alone.
+    expected_seconds_per_step: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Attempts:
             offer_id=offer.id,
             expected_usd=choice.expected_usd,
             expected_hours=choice.expected_hours,
+            expected_seconds_per_step=choice.expected_seconds_per_step,
             price_per_hour=offer.price_per_hour,
             storage_usd_per_hour=offer.storage_usd_per_hour,
             inet_down_usd_per_gb=offer.inet_down_usd_per_gb,

@@ -21,14 +21,14 @@ class Event(StrEnum):
     """What is written down, and with which facts. Money is in $, times in hours, unless the name says otherwise."""
 
     # expected_usd, expected_hours, price_per_hour, storage_usd_per_hour, inet_down_usd_per_gb, inet_up_usd_per_gb,
-    # gpu_name, machine_id, host_id, address, is_bid
+    # gpu_name, machine_id, host_id, address, is_bid; and expected_seconds_per_step as the table of speeds says it, not
+    # corrected by earlier runs
     RENTED = "rented"
     # The instance did not become usable, or was lost: code, reason, machine_id, host_id, address
     FAILED = "failed"
     # The list was seen without it: spent_usd, as far as this computer can know
     DESTROYED = "destroyed"
-    # The training was measured: gpu_name, seconds_per_step, and as expected_seconds_per_step what the table says, not
-    # corrected by earlier runs: an offer's `cost.table_seconds_per_step`
+    # The training was measured: gpu_name, seconds_per_step, expected_seconds_per_step of its RENTED
     TRAINED = "trained"
     # The adapter is at home and was checked; what is rented for this name from here on is another training.
     DELIVERED = "delivered"

@@ -184,17 +184,31 @@ def test_offers_come_cheapest_first_and_the_others_with_reasons(play: Callable[.
 
 def test_what_the_journal_remembers_moves_the_ranking(play: Callable[..., Results], tmp_path: Path) -> None:
     (before,) = play("vastai_offer_info", {})
-    first = before["offers"][0]
+    first, second = before["offers"][:2]
     journal = Journal(tmp_path / "journal.jsonl")
     journal.write(Event.FAILED, "my-style", code="instance_failed", machine_id=first["machine_id"])
     journal.write(
-        Event.TRAINED, "other", gpu_name=first["gpu_name"], seconds_per_step=9.0, expected_seconds_per_step=18.0
+        Event.TRAINED, "other", gpu_name=second["gpu_name"], seconds_per_step=9.0, expected_seconds_per_step=18.0
     )
-    (after,) = play("vastai_offer_info", {"journal": str(tmp_path / "journal.jsonl")})
-    assert first["id"] not in [offer["id"] for offer in after["offers"]]
+    (after,) = play("vastai_offer_info", {"journal": str(journal.path)})
     assert [offer["kind"] for offer in after["refused"] if offer["id"] == first["id"]] == ["failed before"]
-    runs = {offer["gpu_name"]: offer["cost"]["own_runs"] for offer in after["offers"]}
-    assert {name for name, count in runs.items() if count} <= {first["gpu_name"]}
+    (faster,) = [offer for offer in after["offers"] if offer["id"] == second["id"]]
+    assert faster["cost"]["own_runs"] == 1
+    assert faster["cost"]["total"] < second["cost"]["total"]
+
+
+def test_what_an_offer_was_expected_to_take_is_remembered_with_its_rent(
+    play: Callable[..., Results], tmp_path: Path
+) -> None:
+    (found,) = play("vastai_offer_info", {"gpu_ram_gb": 40})
+    journal = Journal(tmp_path / "journal.jsonl")
+    (rented,) = play("vastai_instance", RUN | {"offers": found["offers"][:1], "journal": str(journal.path)})
+    (entry,) = [each for each in journal.entries("my-style") if each.event is Event.RENTED]
+    cost = found["offers"][0]["cost"]
+    assert entry.instance_id == rented["instance"]["id"]
+    assert entry.facts["expected_usd"] == pytest.approx(cost["total"])
+    assert entry.facts["expected_hours"] == pytest.approx(cost["hours"]["total"])
+    assert entry.facts["expected_seconds_per_step"] == pytest.approx(cost["table_seconds_per_step"])
 
 
 def test_a_budget_that_no_offer_keeps_leaves_none_and_says_what_it_would_take(play: Callable[..., Results]) -> None:
