@@ -28,22 +28,14 @@ options:
     description: Hours from the run's first rent until its last instance must be gone.
     type: float
     required: true
-  download_gb:
-    description: Gigabytes that are expected to be fetched by an instance.
-    type: float
-    default: 40
-  upload_gb:
-    description: Gigabytes that are expected to leave it.
-    type: float
-    default: 26
+  work:
+    description: What the plan says of the run, of which C(download_gb), C(upload_gb) and C(checkpoint_gb) matter.
+    type: dict
+    default: {}
   delivery_minutes:
     description: How long the guard may take to send what the Hub lacks.
     type: float
     default: 30
-  delivery_gb:
-    description: Gigabytes of that.
-    type: float
-    default: 4
   instance:
     description:
       - The instance that is there; left out when there is none. C(id), C(started_at) in seconds since the epoch,
@@ -97,25 +89,35 @@ line:
   description: All this as a person reads it.
   type: str
   returned: success
+code:
+  description: The kind of failure, for programs.
+  returned: failure
+  type: str
+  sample: bad_input
+hint:
+  description: What to do next, for people.
+  returned: failure
+  type: str
 """
 
 import time  # noqa: E402
+from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 from fluxlora import budget  # noqa: E402
+from fluxlora.errors import FluxloraError  # noqa: E402
 from fluxlora.journal import Journal  # noqa: E402
+from fluxlora.work import Work  # noqa: E402
 
 ARGUMENT_SPEC = {
     "run": {"type": "str", "required": True},
     "journal": {"type": "path", "required": True},
     "budget_usd": {"type": "float", "required": True},
     "deadline_hours": {"type": "float", "required": True},
-    "download_gb": {"type": "float", "default": 40},
-    "upload_gb": {"type": "float", "default": 26},
+    "work": {"type": "dict", "default": {}},
     "delivery_minutes": {"type": "float", "default": 30},
-    "delivery_gb": {"type": "float", "default": 4},
     "instance": {"type": "dict"},
     "known": {"type": "dict", "default": {}},
 }
@@ -124,14 +126,11 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
-    terms = budget.Terms(
-        given["budget_usd"],
-        given["deadline_hours"],
-        given["download_gb"],
-        given["upload_gb"],
-        given["delivery_minutes"],
-        given["delivery_gb"],
-    )
+    try:
+        terms = budget.Terms.of(Work.of(given["work"]), given["budget_usd"], given["deadline_hours"])
+    except FluxloraError as error:
+        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+    terms = replace(terms, delivery_minutes=given["delivery_minutes"])
     entries = Journal(Path(given["journal"])).entries(given["run"])
     account = budget.account(entries, terms, given["instance"], given["known"], now=time.time())
     module.exit_json(changed=False, **account.as_facts())

@@ -160,7 +160,7 @@ def main() -> None:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
     if not module.check_mode:
         for each in found.settlements:
-            journal.write(Event.DESTROYED, each.run, each.instance_id, spent_usd=each.spent_usd)
+            journal.write(Event.DESTROYED, each.run, each.instance_id, spent_usd=each.spent_usd, charged=True)
     module.exit_json(changed=bool(found.settlements), **as_facts(found))
 
 

@@ -158,6 +158,14 @@ refused:
     kind:
       description: The kind of reason, to count them by.
       type: str
+missing_usd:
+  description: By how much O(budget_usd) is too small for the nearest offer that keeps everything else.
+  returned: when no offer fits, and one would with a larger budget or a later deadline
+  type: float
+missing_hours:
+  description: By how much O(deadline_hours) is too small for the same offer.
+  returned: when no offer fits, and one would with a larger budget or a later deadline
+  type: float
 lines:
   description: The ranking as a person reads it, the ten best.
   returned: success
@@ -243,11 +251,13 @@ def main() -> None:
         ranking = find(Vast(params["api_key"], params["url"]), need, corrections(remembered))
     except FluxloraError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+    near = ranking.nearest
     module.exit_json(
         changed=False,
         offers=[each.as_dict() for each in ranking.fitting],
         refused=[each.as_dict() for each in ranking.refused],
         lines=ranking.lines(refused=params["show_refused"]),
+        **({"missing_usd": near.missing_usd, "missing_hours": near.missing_hours} if near else {}),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from fluxlora.journal import Entry, Event
 from fluxlora.onhost.guard import GB, LOOK_SECONDS, TIMEOUT_SECONDS
+from fluxlora.work import Work
 
 # The guard may send what is expected twice over: a broken download is begun again, checkpoints go to several places.
 TRAFFIC_FACTOR, TRAFFIC_MORE_GB = 2.0, 10.0
@@ -56,6 +57,17 @@ class Terms:
     delivery_gb: float = 4.0
     # Until an instance runs and its guard with it, this computer alone may end it: the longest waits for both.
     unguarded_hours: float = 0.85
+
+    @classmethod
+    def of(cls, work: Work, budget_usd: float | None, deadline_hours: float | None) -> Terms:
+        """Of a run's work; no limit where None is given."""
+        return cls(
+            math.inf if budget_usd is None else budget_usd,
+            math.inf if deadline_hours is None else deadline_hours,
+            download_gb=work.download_gb,
+            upload_gb=work.upload_gb,
+            delivery_gb=work.checkpoint_gb,
+        )
 
     @property
     def down_limit_gb(self) -> float:
@@ -116,7 +128,8 @@ class Spent:
 def spent(entries: Sequence[Entry], terms: Terms, *, now: float, instance_id: int | None = None) -> Spent:
     """What the journal of a run tells of its training; `instance_id` is the instance that is there now.
 
-    One whose end is not told was gone when the next was rented, or else is reckoned to exist until now.
+    One whose end is not told was gone when the next was rented, or else is reckoned to exist until now. What vast.ai
+    has charged is known better than anything else.
     """
     delivered = [number for number, entry in enumerate(entries) if entry.event is Event.DELIVERED]
     entries = entries[delivered[-1] + 1 :] if delivered else entries
@@ -128,8 +141,11 @@ def spent(entries: Sequence[Entry], terms: Terms, *, now: float, instance_id: in
             continue
         about = [each for each in entries if each.instance_id == rent.instance_id and each.at >= rent.at]
         ends = [each.at for each in about if each.event is Event.DESTROYED]
-        told = [float(each.facts.get("spent_usd") or 0) for each in about if each.event is Event.DESTROYED]
-        usd += max(_earlier_usd(rent, about, (min([*ends, gone_at]) - rent.at) / 3600, terms), *told, 0.0)
+        told = [each.facts for each in about if each.event is Event.DESTROYED]
+        charged = [float(facts.get("spent_usd") or 0) for facts in told if facts.get("charged")]
+        least = max((float(facts.get("spent_usd") or 0) for facts in told), default=0.0)
+        most = _earlier_usd(rent, about, (min([*ends, gone_at]) - rent.at) / 3600, terms)
+        usd += charged[0] if charged else max(least, most)
     # Upwards, and so that it reads the same after it has been written.
     usd = math.ceil(usd * 1e4) / 1e4
     return Spent(usd, sum(rent.instance_id != instance_id for rent in rents), rents[0].at if rents else None, expected)

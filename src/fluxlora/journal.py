@@ -24,9 +24,10 @@ class Event(StrEnum):
     # gpu_name, machine_id, host_id, address, is_bid; and expected_seconds_per_step as the table of speeds says it, not
     # corrected by earlier runs
     RENTED = "rented"
-    # The instance did not become usable, or was lost: code, reason, machine_id, host_id, address
+    # The instance did not become usable, or was lost after it had been used (used): code, reason, machine_id, host_id,
+    # address
     FAILED = "failed"
-    # The list was seen without it: spent_usd, as far as this computer can know
+    # The list was seen without it: spent_usd, as far as this computer can know, or as vast.ai has charged it (charged)
     DESTROYED = "destroyed"
     # The training was measured: gpu_name, seconds_per_step, expected_seconds_per_step of its RENTED
     TRAINED = "trained"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fluxlora.budget import Left, Rates, Terms
 from fluxlora.costs import Cost, expected_cost, gpu_per_hour, least_hours
 from fluxlora.records import Offer
 from fluxlora.requirements import Refusal, Requirements, nonsense, unfit
@@ -54,6 +55,16 @@ class Ranking:
     fitting: tuple[Ranked, ...]
     refused: tuple[Refused, ...]
     cut_at: float | None = None
+
+    @property
+    def nearest(self) -> Refusal | None:
+        """Where nothing fits: the offer for which the least must be raised of budget and deadline, and nothing else."""
+        beyond = [each.why for each in self.refused if each.why.missing_usd or each.why.missing_hours]
+        return min(
+            () if self.fitting else beyond,
+            key=lambda why: (bool(why.missing_usd) + bool(why.missing_hours), why.missing_usd, why.missing_hours),
+            default=None,
+        )
 
     def lines(self, *, refused: bool = False) -> list[str]:
         """The best ones as a person reads them, then why the others were passed over: counted, or each."""
@@ -174,10 +185,16 @@ def _beyond(offer: Offer, cost: Cost, need: Requirements) -> Refusal | None:
         return Refusal(
             "guaranteed time", f"has {guaranteed:.1f} hours guaranteed, {wanted:.1f} needed if it goes slowly"
         )
-    if need.budget_usd is not None and cost.total > need.budget_usd:
-        return Refusal("budget", f"costs ${cost.total:.2f} for the run, ${need.budget_usd:.2f} allowed")
-    if need.deadline_hours is not None and cost.hours.total > need.deadline_hours:
-        return Refusal("deadline", f"takes {cost.hours.total:.1f} hours, {need.deadline_hours:.1f} allowed")
+    terms = Terms.of(need.work, need.budget_usd, need.deadline_hours)
+    left, rates, hours = Left(terms.budget_usd, terms.deadline_hours), Rates.of(vars(offer)), cost.hours.total
+    usd = max(left.missing_usd(terms, rates, hours), cost.total - left.usd, 0.0)
+    late = left.missing_hours(terms, hours)
+    if usd:
+        reason = f"needs ${left.usd + usd:.2f} for the run and its end, ${left.usd:.2f} are left"
+        return Refusal("budget", reason, usd, late)
+    if late:
+        reason = f"needs {left.hours + late:.1f} hours for the run and its end, {left.hours:.1f} are left"
+        return Refusal("deadline", reason, usd, late)
     return None
 
 

@@ -98,6 +98,9 @@ class Refusal:
 
     kind: str
     reason: str
+    # By how much the budget ($) and the deadline (h) are too small for it, where nothing else is the matter.
+    missing_usd: float = 0.0
+    missing_hours: float = 0.0
 
 
 def nonsense(offer: Offer) -> Refusal | None:

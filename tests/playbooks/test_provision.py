@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +113,25 @@ def test_when_nothing_fits_the_nearest_offers_are_told_with_their_reasons(vast: 
     assert "No offer fits, nothing was rented." in done.stdout
     assert "needed;" in done.stdout
     assert vast.rented_ids() == []
+
+
+def test_what_cannot_fit_into_what_is_left_is_refused_with_the_budget_and_the_deadline_that_would_do(
+    vast: VastServer, provision: Play, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "state" / "journal.jsonl")
+    journal.write(Event.RENTED, "my-style", 1, at=time.time() - 36_000, price_per_hour=1.5)
+    journal.write(Event.DESTROYED, "my-style", 1, at=time.time() - 18_000)
+
+    limits = {"provision_budget_usd": 20, "provision_deadline_hours": 12}
+    done = provision(**limits)
+    assert done.returncode != 0
+    assert "$7.50 of $20.00 and 10.0 of 12 hours so far; $7.50 of it at most for 1 earlier" in done.stdout
+    raised = dict(re.findall(r"-e (provision_(?:budget_usd|deadline_hours))=(\d+\.\d+)", done.stdout))
+    assert raised.keys() <= limits.keys()
+    assert vast.rented_ids() == []
+
+    would_do = limits | {name: float(value) for name, value in raised.items()}
+    assert provision("--check", **would_do).returncode == 0
 
 
 def test_more_runs_than_one_command_may_rent_for_are_refused(vast: VastServer, provision: Play) -> None:

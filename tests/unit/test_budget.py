@@ -277,3 +277,7 @@ def test_the_cost_is_told_in_one_line_with_what_may_be_spent():
         "$1.00 of $20.00 and 1.0 of 24 hours so far; GPU $1.00, storage $0.00, bytes as planned $0.00; "
         "$7.50 expected in all"
     )
+
+
+def test_what_vast_ai_has_charged_is_believed_whenever_that_was_written_down():
+    assert spent(rented(0, 1), entry(Event.DESTROYED, 100, 1, spent_usd=2.5, charged=True)).usd == 2.5

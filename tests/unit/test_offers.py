@@ -161,8 +161,8 @@ def test_an_offer_that_does_not_fit_is_refused_with_the_reason(field: str, value
         ({"avoid": Avoid(host_ids=frozenset({307092}))}, "failed"),
         ({"avoid": Avoid(addresses=frozenset({"203.0.113.42"}))}, "failed"),
         ({"max_price_per_hour": 0.4}, "allowed"),
-        ({"budget_usd": 0.5}, "for the run, $0.50 allowed"),
-        ({"deadline_hours": 1.0}, "hours, 1.0 allowed"),
+        ({"budget_usd": 0.5}, "for the run and its end, $0.50 are left"),
+        ({"deadline_hours": 1.0}, "hours for the run and its end, 1.0 are left"),
         ({"duration_hours": 1e6}, "guaranteed"),
     ],
 )
