@@ -11,7 +11,7 @@ description:
   - Makes an API key that may do only what it is meant for, proves that it works, and writes it where the official
     client keeps its own, readable by the owner alone. The file that was there is kept beside it.
   - The key is in no result, log or output.
-  - Nothing is made when the file holds a key of this name already.
+  - Nothing is made when the file holds a key that may do just this already.
 options:
   api_key:
     description: >-

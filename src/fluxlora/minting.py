@@ -28,11 +28,11 @@ class Minted:
 
 
 def ensure(vast: Vast, path: Path, *, name: str, permissions: Sequence[str], dry_run: bool = False) -> Minted:
-    """Have a key of this name in the file: the one that is there, or a new one that was proven to work.
+    """Have a key in the file that may do this alone: the one that is there, or a new one that was proven to work.
 
     `vast` needs a key that may write to the account. Raises VastError or OSError; whatever lay in the file stays then.
     """
-    if (present := _present(vast.url, path, name)) is not None or dry_run:
+    if (present := _present(vast.url, path, permissions)) is not None or dry_run:
         return Minted(changed=present is None, key_id=present)
     path = path.resolve()  # a link goes on to be one
     # Before the key is made: one that cannot be kept would be lost.
@@ -50,17 +50,20 @@ def ensure(vast: Vast, path: Path, *, name: str, permissions: Sequence[str], dry
     return Minted(changed=True, key_id=key_id, backup=_write(path, key))
 
 
-def _present(url: str, path: Path, name: str) -> int | None:
-    """The number of the key in the file, if it is one of this name."""
+def _present(url: str, path: Path, permissions: Sequence[str]) -> int | None:
+    """The number of the key in the file, if it may do this and nothing else that could be found out."""
     key = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
     if not key:
         return None
     vast = Vast(key, url)
     try:
-        number = vast.user()["key_id"]
-        return number if vast.key_names().get(number) == name else None
+        seen = account.look(vast)
+        if set(seen.lacks) != set(account.SCOPES) - set(permissions):
+            return None
+        number: int | None = vast.user()["key_id"]
     except (BadApiKey, Forbidden):
         return None
+    return number
 
 
 def _write(path: Path, key: str) -> Path | None:

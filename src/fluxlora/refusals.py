@@ -102,7 +102,7 @@ def _refusal(status: int, body: Any, text: str) -> VastError:
     kind: type[VastError] = VastError
     hint = ""
     if error == "auth_error" or "invalid user key" in sign or status == 401:
-        kind, hint = BadApiKey, "Check VAST_API_KEY against https://cloud.vast.ai/account/."
+        kind, hint = BadApiKey, "Check VAST_API_KEY against https://cloud.vast.ai/manage-keys/."
     elif status == 403:
         kind, hint = (
             Forbidden,

@@ -67,7 +67,7 @@ def find_api_key(environ: Mapping[str, str] = os.environ) -> str:
             return key
     raise NoApiKey(
         "No vast.ai API key is configured.",
-        hint="Set VAST_API_KEY, or save the key with `vastai set api-key KEY`; it is on https://cloud.vast.ai/account/.",
+        hint="Make one at https://cloud.vast.ai/manage-keys/, and: export VAST_API_KEY=…",
     )
 
 
@@ -309,15 +309,6 @@ class Vast:
 
     def remove_ssh_key(self, key_id: int) -> None:
         self._object(lambda client: client.delete(f"/ssh/{key_id}/"))
-
-    def key_names(self) -> dict[int, str]:
-        """The account's API keys, each with the name that it was given; the keys themselves stay where they are."""
-        rows = self._object(lambda client: client.get("/auth/apikeys/")).get("apikeys")
-        return {
-            int(row["id"]): text_of(row.get("name"))
-            for row in (rows if isinstance(rows, list) else [])
-            if isinstance(row, dict) and whole_of(row.get("id")) is not None
-        }
 
     def mint_key(self, name: str, permissions: Mapping[str, Any]) -> tuple[int | None, str]:
         """A new API key of the account, its number and the key. Sent once: a key that nobody knows is of no use."""

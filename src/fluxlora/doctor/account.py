@@ -130,14 +130,14 @@ def credit(have: float | None, *, expected: float | None = None, budget: float |
     if have is None:
         return warning("credit", "the key may not see it", f"look at {BILLING_PAGE}", "no_credit_seen")
     if have <= 0 or (expected is not None and have < expected):
-        wanted = f", and the run is expected to cost ${expected:.2f}" if expected is not None else ""
+        wanted = f", and ${expected:.2f} are expected to be spent" if expected is not None else ""
         missing = f"at least ${expected - have:.2f}" if expected is not None else "some"
         return failed("credit", f"${have:.2f}{wanted}", f"add {missing} at {BILLING_PAGE}", "no_credit")
     if budget is not None and have < budget:
         return warning(
             "credit", f"${have:.2f}, less than the budget of ${budget:.2f}", f"add some at {BILLING_PAGE}", "low_credit"
         )
-    return ok("credit", f"${have:.2f}" + (f", the run is expected to cost ${expected:.2f}" if expected else ""))
+    return ok("credit", f"${have:.2f}" + (f", ${expected:.2f} are expected to be spent" if expected else ""))
 
 
 def registered(account: Account, public_key: str, file: str) -> Check:
