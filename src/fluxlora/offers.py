@@ -106,8 +106,10 @@ def find(vast: Vast, need: Requirements, own: Mapping[str, Correction] | None = 
         found |= {offer.id: offer for offer in answer}
         cut_at = max((offer.price_per_hour or 0 for offer in answer), default=0.0)
         best = next(iter(rank(list(found.values()), need, own).fitting), None)
-        if len(answer) < OFFERS_PER_ANSWER or not new or (best and cut_at * hours >= best.cost.total):
+        if len(answer) < OFFERS_PER_ANSWER or (best and cut_at * hours >= best.cost.total):
             cut_at = None
+            break
+        if not new:
             break
         query["dph_total"] = {**need.query().get("dph_total", {}), "gte": cut_at}
     around = vast.offers(need.rough_query(), disk_gb=need.disk_gb, kind=kind)

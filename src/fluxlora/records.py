@@ -24,15 +24,17 @@ FATAL_MESSAGES = (
 
 
 def number_of(value: Any) -> float | None:
+    """None for what is no number, and for what JSON cannot say: NaN and infinity."""
     try:
-        return None if value is None or isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+        number = None if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if number is not None and math.isfinite(number) else None
 
 
 def whole_of(value: Any) -> int | None:
     number = number_of(value)
-    return None if number is None or not math.isfinite(number) else int(number)
+    return None if number is None else int(number)
 
 
 def text_of(value: Any) -> str:

@@ -5,12 +5,16 @@ The reckoning here is one of its own: it reads vast.ai's raw records, and shares
 
 from __future__ import annotations
 
+import json
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fluxlora import costs, speeds
 from fluxlora.offers import Ranking, rank
@@ -164,6 +168,20 @@ def test_no_lure_ever_wins(seed: int) -> None:
     found = ranked([*lures, *records], need)
     assert found.fitting[0].offer.id == original["id"]
     assert {each.offer.id for each in found.fitting} & {lure["id"] for lure in lures} == set()
+
+
+ODD = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5) | st.lists(st.none(), max_size=1)
+RECORDS = market(1)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.dictionaries(st.sampled_from(sorted({*RECORDS[0]} - {"id"})), ODD, max_size=6), max_size=8))
+def test_whatever_a_host_writes_the_ranking_is_one_and_its_costs_are_numbers(odd: list[dict[str, Any]]) -> None:
+    records = [{**RECORDS[number], **changes, "id": 1000 + number} for number, changes in enumerate(odd)]
+    found = ranked([*RECORDS, *records], Requirements(gpu_ram_gb=10, compute_cap=700))
+    assert all(0 < each.cost.low <= each.cost.total <= each.cost.high < math.inf for each in found.fitting)
+    assert len(found.fitting) + len(found.refused) == len(RECORDS) + len(records)
+    json.dumps([each.as_dict() for each in (*found.fitting, *found.refused)], allow_nan=False)
 
 
 OFFER = Offer.from_record(market(1)[60])

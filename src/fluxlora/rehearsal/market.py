@@ -198,7 +198,8 @@ def _machine(chance: random.Random, machine_id: int, model: Model, gpus: int) ->
         "cpu_cores": cores,
         "cpu_ghz": ghz,
         "cpu_name": cpu_name,
-        "cpu_ram": chance.choice((32_000, 64_216, 128_576, 257_670)) * max(1, gpus // 2),
+        "cpu_ram": chance.choice((32_000, 64_216, 128_576, 257_670))
+        * gpus,  # of the machine, whatever the offer's share
         "cuda_max_good": cuda,
         "direct_port_count": 0 if chance.random() < 0.1 else chance.choice((9, 49, 99, 249)) * gpus,
         "disk_bw": round(disk_bw * chance.uniform(0.6, 1.0), 1),
