@@ -95,14 +95,14 @@ def test_an_instance_that_was_there_before_is_kept_when_it_does_not_answer(vast:
 def test_a_check_says_the_cost_and_rents_nothing(vast: VastServer, provision: Play) -> None:
     done = provision("--check")
     assert done.returncode == 0, done.stdout
-    assert "for the run" in done.stdout
+    assert "cost range hours range" in done.stdout
     assert vast.rented_ids() == []
 
 
 def test_the_market_is_looked_at_without_renting_or_telling_a_key(vast: VastServer, provision: Play) -> None:
     done = provision(provision_state="offered")
     assert done.returncode == 0, done.stdout
-    assert "for the run" in done.stdout
+    assert "cost range hours range" in done.stdout
     assert {request["method"] for request in vast.requests()} == {"GET", "POST"}
     assert [request for request in vast.requests() if request["path"].startswith("/api/v0/ssh")] == []
 
