@@ -87,10 +87,10 @@ def faults_page(_: Path) -> str:
         'once unless `"times"` says how often.\n'
     ]
     rows = [
-        [f"`{name}`", f"`{where}`" if " " in where else where, function.__doc__ or ""]
-        for name, (where, function) in sorted(FAULTS.items())
+        [f"`{name}`", f"`{fault.where}`" if " " in fault.where else fault.where, fault.function.__doc__, fault.outcome]
+        for name, fault in sorted(FAULTS.items())
     ]
-    return "\n".join([*parts, _table(["Name", "Where it acts", "What happens"], rows)])
+    return "\n".join([*parts, _table(["Name", "Where it acts", "What happens", "What fluxlora makes of it"], rows)])
 
 
 def rules_page(_: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from fluxlora.arrival import Arrival, InstanceFailed, Waits
 from fluxlora.attempts import Attempts, Choice
+from fluxlora.avoid import Failure
 from fluxlora.ending import Ensured, ensure_absent, how_to_end, of_run
 from fluxlora.errors import InputError, VastError
 from fluxlora.labels import Label
@@ -125,6 +126,9 @@ class _Renter:
         except InstanceFailed as error:
             # It may hold checkpoints that nobody else has: ending it is the user's decision.
             error.hint = f"It was kept, for it may hold checkpoints, and {how_to_end(self.run, found)}"
+            if error.code == Failure.HOST_KEY_CHANGED and self.login:
+                pinned = self.login.known_hosts_dir / str(found.id)
+                error.hint = f"If it was recycled, remove {pinned} and run it again. {error.hint}"
             raise
         self.attempts.note("found", f"Found instance {found.id}.", instance_id=found.id)
         return Ensured(instance, changed=starts or key_missing, attempts=tuple(self.attempts.made))

@@ -11,57 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import playing
 import pytest
+from playing import PROJECT, Results
 
 from conftest import VastServer
 from fluxlora.journal import Event, Journal
 
-PROJECT = Path(__file__).parents[2]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7 anna@laptop"
 RUN = {"run": "my-style", "presets": ["512", "lokr"], "image": "vastai/base-image", "poll_seconds": 0.05}
-Results = list[dict[str, Any]]
 
 
 @pytest.fixture
 def play(vast: VastServer, tmp_path: Path) -> Callable[..., Results]:
-    """Runs tasks one after the other, whatever becomes of each; a task is its module's arguments."""
+    """Runs a module with each of these arguments, one after the other."""
 
-    def run(module: str, *tasks: dict[str, Any], **environment: str) -> Results:
-        steps = [
-            {
-                "name": f"Task {number}",
-                module: {name: value for name, value in task.items() if name not in ("check_mode", "environment")},
-                "check_mode": task.get("check_mode", False),
-                "environment": task.get("environment", {}),
-                "register": f"result_{number}",
-                "ignore_errors": True,
-            }
-            for number, task in enumerate(tasks)
-        ]
-        told = ", ".join(f"result_{number}" for number in range(len(tasks)))
-        steps.append(
-            {
-                "name": "Tell",
-                "ansible.builtin.copy": {
-                    "content": "{{ [" + told + "] | to_json }}", "dest": str(tmp_path / "told"), "mode": "0600",
-                },
-            }
-        )  # fmt: skip
-        playbook = tmp_path / "play.yml"
-        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": steps}]))
-        (tmp_path / "nobody.yml").write_text("nobody:\n")
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "nobody.yml"), str(playbook)],
-            env={
-                **os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "HOME": str(tmp_path),
-                "VAST_URL": vast.url, "VAST_API_KEY": vast.api_key, **environment,
-            },
-            capture_output=True, text=True, timeout=100, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert vast.api_key not in done.stdout + done.stderr
-        results: Results = json.loads((tmp_path / "told").read_text())
-        return results
+    def run(module: str, *wishes: dict[str, Any], **environment: str) -> Results:
+        return playing.play(vast, tmp_path, [(module, wish) for wish in wishes], **environment)
 
     return run
 

@@ -189,8 +189,10 @@ def test_sealed_gate_refuses_for_good() -> None:
     with_gate(talk)
 
 
-def test_every_fault_says_what_it_does() -> None:
-    assert [name for name, (_, function) in FAULTS.items() if not (function.__doc__ or "").endswith(".")] == []
+def test_every_fault_says_what_it_does_and_what_becomes_of_it() -> None:
+    for name, fault in FAULTS.items():
+        assert (fault.function.__doc__ or "").endswith("."), name
+        assert fault.outcome.endswith("."), name
 
 
 def test_a_caller_that_goes_after_the_server_has_ended_disturbs_nobody() -> None:

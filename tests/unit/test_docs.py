@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fluxlora.rehearsal.faults import FAULTS
+
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
 
@@ -100,3 +102,9 @@ def test_variables_that_a_page_names_exist(page: Path) -> None:
     roles = "|".join(path.parents[1].name for path in specs)
     named = re.findall(rf"\b(?:{roles})_[a-z_]+\b(?=[`=])", page.read_text(encoding="utf-8"))
     assert sorted(set(named) - known) == []
+
+
+def test_every_fault_has_a_test() -> None:
+    tests = "".join(file.read_text() for file in PROJECT.glob("tests/*/test_*.py"))
+    named = set(re.findall(r"(?:\bCase|mark\.fault)\(\s*\"(\w+)\"", tests))
+    assert set(FAULTS) - named == set(), 'name it as Case("…") in tests/plugins/test_faults.py or by pytest.mark.fault'

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxlora.rehearsal.account import Account
 from fluxlora.rehearsal.faults import Faults
+from fluxlora.rehearsal.faults.wire import CUT
 from fluxlora.rehearsal.instances import Fleet, Instance
 from fluxlora.rehearsal.ledger import Ledger
 from fluxlora.rehearsal.market import Market
@@ -208,5 +209,7 @@ class _Slashes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope = {**scope, "path": re.sub("/+", "/", scope["path"]).rstrip("/") or "/"}
+            # What uvicorn sends by knows its connection; a fault may cut it.
+            cut = send.__self__.transport.abort  # type: ignore[attr-defined]
+            scope = {**scope, CUT: cut, "path": re.sub("/+", "/", scope["path"]).rstrip("/") or "/"}
         await self._app(scope, receive, send)

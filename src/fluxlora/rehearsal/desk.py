@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fluxlora.rehearsal.account import Account
 from fluxlora.rehearsal.api import Body, Call, Endpoints, Refusal
 from fluxlora.rehearsal.faults import FAULTS
 
@@ -20,7 +21,7 @@ async def show_requests(call: Call) -> list[Body]:
 
 @endpoint("GET", "/rehearsal/faults")
 async def show_faults(call: Call) -> Body:
-    told = {name: function.__doc__ for name, (_, function) in FAULTS.items()}
+    told = {name: {"what": fault.function.__doc__, "outcome": fault.outcome} for name, fault in FAULTS.items()}
     return {"faults": told, "armed": call.cloud.faults.armed}
 
 
@@ -30,6 +31,12 @@ async def arm_fault(call: Call) -> Body:
         call.cloud.faults.arm(call.text("name", "invalid_args"), int(call.body.get("times", 1)))
     except KeyError as unknown:
         raise Refusal(404, "no_such_fault", f"There is no fault {unknown}; there are {', '.join(FAULTS)}.") from None
+    return {"success": True}
+
+
+@endpoint("DELETE", "/rehearsal/faults")
+async def disarm_faults(call: Call) -> Body:
+    call.cloud.faults.armed.clear()
     return {"success": True}
 
 
@@ -57,4 +64,5 @@ async def reset(call: Call) -> Body:
     for kept in (cloud.faults.armed, cloud.ledger.meters):
         kept.clear()
     cloud.requests.clear()
+    cloud.account.deposit = Account.deposit
     return {"success": True}

@@ -23,6 +23,7 @@ class Gate:
         self.port: int = self._socket.getsockname()[1]
         self.sealed = False  # never to be opened, however often it is asked
         self._upstream = 0
+        self._crowd: list[socket.socket] = []
         self._server: asyncio.Server | None = None
         self._relays: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
@@ -35,6 +36,21 @@ class Gate:
         if self._server is None and not self.sealed:
             self._server = await asyncio.start_server(self._accept, sock=self._socket)
 
+    async def unseal(self) -> None:
+        """Open after all, to the port that was named meanwhile."""
+        self.sealed = False
+        await self.open(self._upstream)
+
+    def deafen(self) -> None:
+        """Swallow even attempts to connect: with its queue of unaccepted ones full, the system drops the rest."""
+        self.sealed = True
+        self._socket.listen(0)
+        for _ in range(3):
+            waiting = socket.socket()
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", self.port))
+            self._crowd.append(waiting)
+
     def freeze(self) -> None:
         """Swallow everything from now on, and close nothing."""
         self._flowing.clear()
@@ -44,7 +60,8 @@ class Gate:
         self.sealed = True
         if self._server:
             self._server.close()
-        self._socket.close()
+        for each in (self._socket, *self._crowd):
+            each.close()
         for relay in self._relays:
             relay.cancel()
 

@@ -61,6 +61,9 @@ class Instance:
     status_msg: str | None = None
     published: bool = False  # ports and address are known
     bid: float | None = None
+    # What its record says in spite of the truth; for how many looks the list does not have it.
+    shown: dict[str, Any] = field(default_factory=dict)
+    unlisted: int = 0
     log: list[str] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -77,6 +80,12 @@ class Instance:
             await asyncio.wait_for(self.gone.wait(), seconds)
         if self.gone.is_set():
             raise Destroyed
+
+    def takes_its_leave(self) -> bool:
+        """Whether the list is without it this time."""
+        away = self.unlisted > 0
+        self.unlisted -= away
+        return away
 
     @property
     def direct(self) -> bool:
@@ -126,7 +135,7 @@ class Fleet:
             instance.shows_alone = True
             instance.becomes("stopped")
         else:
-            self._do(instance, lambda: self.faults.around_boot(instance, lambda: self._boot(instance)))
+            self._do(instance, lambda: self.faults.around_boot(instance, lambda: self._boot(instance), self))
         return instance
 
     def start(self, instance: Instance) -> None:

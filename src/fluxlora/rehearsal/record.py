@@ -78,4 +78,5 @@ def record(instance: Instance) -> dict[str, Any]:
         "client_run_time": 1.1,
         "host_run_time": 259_200.0,
         "volume_info": [],
+        **instance.shown,
     }

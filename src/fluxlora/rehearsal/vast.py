@@ -65,7 +65,7 @@ async def rent(call: Call) -> Body:
 
 @endpoint("GET", "/api/v1/instances")
 async def list_instances(call: Call) -> Body:
-    rows = [record(instance) for instance in call.cloud.fleet.instances.values()]
+    rows = [record(each) for each in call.cloud.fleet.instances.values() if not each.takes_its_leave()]
     try:
         return page(rows, call.query)
     except ValueError as error:
@@ -120,6 +120,8 @@ def _set_state(call: Call, instance: Instance) -> None:
     state = call.body.get("state")
     if state not in ("running", "stopped"):
         raise Refusal(400, "invalid_args", "state must be running or stopped")
+    if state == "running" and call.cloud.account.deposit <= call.cloud.ledger.total():
+        raise Refusal(400, "missing_billing", "Your account has no credit left.")
     if state != instance.intended_status:
         (call.cloud.fleet.start if state == "running" else call.cloud.fleet.stop)(instance)
 
