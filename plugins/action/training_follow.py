@@ -12,9 +12,12 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from fluxlora.budget import of_lease
 from fluxlora.errors import FluxloraError
 from fluxlora.progress import Progress
 from fluxlora.transfer import SshTarget, pull
+
+COSTS_EVERY_SECONDS = 600
 
 display = Display()
 
@@ -34,17 +37,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except KeyError as error:
             raise AnsibleActionFail(f"training_follow needs {error}") from error
         host = (task_vars or {})["inventory_hostname"]
+        costs = Costs(host)
         shown: str | None = None
         fetched: set[int] = set()
         first_loss: float | None = None
         while time.monotonic() < deadline:
             try:
-                progress = self._look(state, session)
+                progress, files = self._look(state, session)
             except AnsibleConnectionFailure as error:
                 return result | self._failure("host_lost", f"{host} no longer answers: {error}")
             if (line := progress.line()) != shown:
                 display.display(f"{host}: {line}")
                 shown = line
+            costs.tell(*files, last=progress.ended or not progress.alive)
             first_loss = progress.loss if first_loss is None else first_loss
             fetched |= self._bring_home(args, set(progress.checkpoints) - fetched, progress.ended, host)
             if progress.phase == "finished":
@@ -59,14 +64,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             time.sleep(interval)
         return result | self._failure("timeout", f"{host} was still training after {args['timeout_hours']} hours.")
 
-    def _look(self, state: str, session: str) -> Progress:
-        """One short command over the open connection; a module would cost a hundred times its bytes."""
+    def _look(self, state: str, session: str) -> tuple[Progress, list[dict[str, Any]]]:
+        """How far it is, and the guard's lease and meter.
+
+        One short command over the open connection; a module would cost a hundred times its bytes.
+        """
+        files = (f"{shlex.quote(state)}/{name}.json" for name in ("progress", "lease", "meter"))
         done = self._low_level_execute_command(
             f"tmux has-session -t {shlex.quote(session)} 2>/dev/null && echo alive || echo gone; "
-            f"cat {shlex.quote(state)}/progress.json 2>/dev/null || echo null"
+            + "; ".join(f"printf '\\036'; cat {file} 2>/dev/null" for file in files)
         )
-        alive, _, text = done["stdout"].partition("\n")
-        return Progress(facts=json.loads(text) or {}, alive=alive.strip() == "alive")
+        # Between the files stands the character that is made for it, which JSON never holds.
+        alive, *texts = done["stdout"].split("\x1e")
+        facts, *guards = [_mapping(text) for text in texts]
+        return Progress(facts=facts, alive=alive.strip() == "alive"), guards
 
     def _bring_home(self, args: dict[str, Any], new: set[int], ended: bool, host: str) -> set[int]:
         """Fetch while it trains, so that a host that dies takes no checkpoint with it; the last word is fetch.yml's."""
@@ -83,3 +94,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     @staticmethod
     def _failure(code: str, message: str) -> dict[str, Any]:
         return {"failed": True, "code": code, "msg": message}
+
+
+class Costs:
+    """What it has cost, told at the start, now and then, and at the end."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._next = 0.0
+
+    def tell(self, lease: dict[str, Any], moved: dict[str, Any], *, last: bool) -> None:
+        """By the guard's files; nothing where there is no guard."""
+        if time.monotonic() < self._next and not last:
+            return
+        self._next = time.monotonic() + COSTS_EVERY_SECONDS
+        if account := of_lease(lease, moved, now=time.time()):
+            display.display(f"{self._host}: {account.line()}")
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    return json.loads(text) if text.strip() else {}

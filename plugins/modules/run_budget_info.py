@@ -21,13 +21,12 @@ options:
     type: path
     required: true
   budget_usd:
-    description: What the run may cost in all, in $.
+    description: What the run may cost in all, in $. Left out, it is what the O(lease) says.
     type: float
-    required: true
   deadline_hours:
-    description: Hours from the run's first rent until its last instance must be gone.
+    description:
+      - Hours from the run's first rent until its last instance must be gone. Left out, it is what the O(lease) says.
     type: float
-    required: true
   work:
     description: What the plan says of the run, of which C(download_gb), C(upload_gb) and C(checkpoint_gb) matter.
     type: dict
@@ -41,8 +40,12 @@ options:
       - The instance that is there; left out when there is none. C(id), C(started_at) in seconds since the epoch,
         C(price_per_hour) in $, C(storage_usd_per_hour), C(inet_down_usd_per_gb) and C(inet_up_usd_per_gb).
     type: dict
-  known:
-    description: The C(budget) of the lease that lies on the instance, and the guard's meter as C(meter).
+  lease:
+    description: The lease.json that lies on the instance, which remembers what another computer knew.
+    type: dict
+    default: {}
+  meter:
+    description: The guard's meter.json, the bytes that the instance has moved.
     type: dict
     default: {}
 attributes:
@@ -69,8 +72,16 @@ meters:
   description: The same of the instance that is there alone, as C(gpu), C(storage), C(bytes), C(total), over C(hours).
   type: dict
   returned: when there is an instance
+earlier_usd:
+  description: What earlier instances of the training have cost, at most, in $.
+  type: float
+  returned: success
+budget_usd:
+  description: What the run may cost in all, in $.
+  type: float
+  returned: success
 expected_usd:
-  description: What the instance was expected to cost when it was rented; null where that is not known.
+  description: What was expected in all when the instance was rented, in $; null where that is not known.
   type: float
   returned: success
 left_usd:
@@ -114,25 +125,30 @@ from fluxlora.work import Work  # noqa: E402
 ARGUMENT_SPEC = {
     "run": {"type": "str", "required": True},
     "journal": {"type": "path", "required": True},
-    "budget_usd": {"type": "float", "required": True},
-    "deadline_hours": {"type": "float", "required": True},
+    "budget_usd": {"type": "float"},
+    "deadline_hours": {"type": "float"},
     "work": {"type": "dict", "default": {}},
     "delivery_minutes": {"type": "float", "default": 30},
     "instance": {"type": "dict"},
-    "known": {"type": "dict", "default": {}},
+    "lease": {"type": "dict", "default": {}},
+    "meter": {"type": "dict", "default": {}},
 }
 
 
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
+    known = given["lease"].get("budget") or {}
+    limits = [known.get(name) if given[name] is None else given[name] for name in ("budget_usd", "deadline_hours")]
+    if None in limits:
+        module.fail_json(msg="Neither the lease nor the options say what the run may cost and how long it may take.")
     try:
-        terms = budget.Terms.of(Work.of(given["work"]), given["budget_usd"], given["deadline_hours"])
+        terms = budget.Terms.of(Work.of(given["work"]), *limits)
     except FluxloraError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
     terms = replace(terms, delivery_minutes=given["delivery_minutes"])
     entries = Journal(Path(given["journal"])).entries(given["run"])
-    account = budget.account(entries, terms, given["instance"], given["known"], now=time.time())
+    account = budget.account(entries, terms, given["instance"], known, given["meter"], now=time.time())
     module.exit_json(changed=False, **account.as_facts())
 
 

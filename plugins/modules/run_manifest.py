@@ -28,6 +28,15 @@ options:
     description: The instance's C(id), C(gpu), C(price_per_hour) in $ and C(started_at) in seconds since the epoch.
     type: dict
     default: {}
+  cost:
+    description: What the run has cost, as M(run_budget_info) returns it.
+    type: dict
+    default: {}
+  journal:
+    description:
+      - The file of what was rented and destroyed. That the adapter is home, and how fast it was trained, is written
+        there once for each adapter. Left out, nothing is.
+    type: path
   progress:
     description: The instance's progress.json.
     type: dict
@@ -79,12 +88,15 @@ from pathlib import Path  # noqa: E402
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 from fluxlora import report  # noqa: E402
+from fluxlora.journal import Journal  # noqa: E402
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},
     "run": {"type": "str", "required": True},
     "presets": {"type": "list", "elements": "str", "default": []},
     "instance": {"type": "dict", "default": {}},
+    "cost": {"type": "dict", "default": {}},
+    "journal": {"type": "path"},
     "progress": {"type": "dict", "default": {}},
     "versions": {"type": "dict", "default": {}},
     "adapter": {"type": "dict"},
@@ -102,12 +114,15 @@ def main() -> None:
             presets=wanted["presets"],
             instance=wanted["instance"],
             progress=wanted["progress"],
+            cost=wanted["cost"],
             adapter_facts=wanted["adapter"],
             versions=wanted["versions"],
         )
     except report.ReportError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
     changed = report.write(folder, manifest, dry_run=module.check_mode)
+    if wanted["journal"] and not module.check_mode:
+        report.remember(Journal(Path(wanted["journal"])), manifest)
     module.exit_json(changed=changed, manifest=manifest, lines=report.lines(manifest))
 
 

@@ -7,6 +7,7 @@ short_description: Follow a training until it ends
 description:
   - Looks at the training every few seconds over the connection that is open anyway, shows each change in one line,
     and brings new checkpoints home while it trains.
+  - Says at the start, every ten minutes and at the end what the run has cost, by the guard's files in the same folder.
   - Fails with the trainer's own error lines when the training failed; a host that no longer answers is noticed by
     ssh's ServerAlive.
   - Interrupting it leaves the training alone.

@@ -121,7 +121,9 @@ class Spent:
         return replace(
             self,
             usd=max(self.usd, float(known.get("spent_usd") or 0)),
+            instances=max(self.instances, int(known.get("earlier_instances") or 0)),
             first_rented_at=min(begins, default=None),
+            expected_usd=known.get("expected_usd") if self.expected_usd is None else self.expected_usd,
         )
 
 
@@ -217,6 +219,8 @@ def lease(terms: Terms, rates: Rates, before: Spent, *, rented_at: float) -> Lea
         "first_rented_at": first,
         "rented_at": rented_at,
         "spent_usd": before.usd,
+        "earlier_instances": before.instances,
+        "expected_usd": before.expected_usd,
         "rates": asdict(rates),
     }
     return Lease(min(by_money, by_time), terms.down_limit_gb * GB, terms.up_limit_gb * GB, facts)
@@ -267,6 +271,11 @@ class Account:
     def spent_usd(self) -> float:
         return self.before.usd + (self.meters.total if self.meters else 0.0)
 
+    @property
+    def expected_usd(self) -> float | None:
+        """In all, with what is spent already on instances that are gone."""
+        return None if self.before.expected_usd is None else self.before.usd + self.before.expected_usd
+
     def as_facts(self) -> dict[str, Any]:
         there = {} if self.meters is None else {"meters": asdict(self.meters) | {"total": self.meters.total}}
         if self.lease:
@@ -275,7 +284,8 @@ class Account:
             **there,
             "spent_usd": self.spent_usd,
             "earlier_usd": self.before.usd,
-            "expected_usd": self.before.expected_usd,
+            "expected_usd": self.expected_usd,
+            "budget_usd": self.terms.budget_usd,
             "left_usd": self.left.usd,
             "left_hours": self.left.hours,
             "line": self.line(),
@@ -296,8 +306,8 @@ class Account:
                 f"GPU ${self.meters.gpu:.2f}, storage ${self.meters.storage:.2f}, "
                 f"bytes {bytes_are} ${self.meters.bytes:.2f}"
             )
-        if self.before.expected_usd is not None:
-            parts.append(f"${self.before.expected_usd:.2f} expected in all")
+        if self.expected_usd is not None:
+            parts.append(f"${self.expected_usd:.2f} expected in all")
         return "; ".join(parts)
 
 
@@ -306,12 +316,13 @@ def account(
     terms: Terms,
     instance: Mapping[str, Any] | None,
     known: Mapping[str, Any],
+    moved: Mapping[str, Any],
     *,
     now: float,
 ) -> Account:
     """What the journal's entries of a run, the instance that is there, and what lies on it come to.
 
-    `known` is the lease's own `budget`, with the guard's `meter`: another computer has another journal.
+    `known` is what its lease remembers, for another computer has another journal; `moved` is what its guard counted.
     """
     instance_id = instance.get("id") if instance else None
     before = spent(entries, terms, now=now, instance_id=instance_id).at_least(known)
@@ -326,6 +337,22 @@ def account(
         terms,
         before,
         left(terms, before, now=now),
-        meters(terms, rates, known.get("meter") or {}, rented_at=rented_at, now=now),
+        meters(terms, rates, moved, rented_at=rented_at, now=now),
         lease(terms, rates, before, rented_at=rented_at),
     )
+
+
+def of_lease(lease: Mapping[str, Any], moved: Mapping[str, Any], *, now: float) -> Account | None:
+    """The account as the instance's lease.json and meter.json alone tell it; None where there is no lease."""
+    known = lease.get("budget") or {}
+    if not known:
+        return None
+    rates = Rates(**known["rates"])
+    instance = {
+        "started_at": known["rented_at"],
+        "price_per_hour": rates.per_hour,
+        "storage_usd_per_hour": rates.storage_per_hour,
+        "inet_down_usd_per_gb": rates.down_per_gb,
+        "inet_up_usd_per_gb": rates.up_per_gb,
+    }
+    return account([], Terms(known["budget_usd"], known["deadline_hours"]), instance, known, moved, now=now)

@@ -10,6 +10,7 @@ from typing import Any
 
 from fluxlora import adapter
 from fluxlora.errors import FluxloraError
+from fluxlora.journal import Event, Journal
 
 NAME = "manifest.json"
 TEXT_NAME = "report.txt"
@@ -32,11 +33,13 @@ def build(
     progress: Mapping[str, Any],
     adapter_facts: Mapping[str, Any] | None,
     versions: Mapping[str, str],
+    cost: Mapping[str, Any] | None = None,
     now: float | None = None,
 ) -> dict[str, Any]:
     """Describe what lies in a run's folder; a file that has not changed since the last manifest is not read again.
 
-    `instance` has id, gpu, price_per_hour ($) and started_at (seconds since the epoch), each possibly None.
+    `instance` has id, gpu, price_per_hour ($) and started_at (seconds since the epoch), each possibly None; `cost` is
+    what the module run_budget_info returned, where it was asked.
     `delivered` is true when the final adapter is there and was checked. Raises ReportError where there is no folder.
     """
     if not folder.is_dir():
@@ -60,7 +63,7 @@ def build(
             "rented_seconds": _between(instance.get("started_at"), now),
         },
         "instance": {key: instance.get(key) for key in ("id", "gpu", "price_per_hour", "started_at")},
-        "cost_usd": _cost(instance, now),
+        "cost_usd": _cost(cost or {}),
         "adapter": _relative(adapter_facts, folder) if adapter_facts else None,
         "checkpoints": sorted(int(each.name.removeprefix("checkpoint-")) for each in folder.glob("checkpoint-[0-9]*")),
         "versions": dict(versions),
@@ -105,9 +108,7 @@ def lines(manifest: Mapping[str, Any]) -> list[str]:
         f"loss       {_or(loss['first'])} at first, {_or(loss['last'])} at last",
         *adapter_lines,
         f"instance   {_or(instance['id'])}, {_or(instance['gpu'])}",
-        "cost       "
-        + (f"${cost['time']:.3f} for the time so far" if cost["time"] is not None else "unknown")
-        + ", transfers not counted in",
+        f"cost       {_cost_line(cost)}",
         f"home       {len(manifest['files'])} files, {size:.1f} MB",
     ]
 
@@ -135,9 +136,32 @@ def _previous(folder: Path) -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
-def _cost(instance: Mapping[str, Any], now: float) -> dict[str, float | None]:
-    price, seconds = instance.get("price_per_hour"), _between(instance.get("started_at"), now)
-    return {"time": round(price * seconds / 3600, 4) if price is not None and seconds is not None else None}
+def _cost(told: Mapping[str, Any]) -> dict[str, Any]:
+    """In $: the three meters of the instance, what earlier instances cost at most, all together; and what was meant."""
+    meters = told.get("meters") or {}
+    amounts = {
+        **{name: meters.get(name) for name in ("gpu", "storage", "bytes")},
+        "earlier": told.get("earlier_usd"),
+        "total": told.get("spent_usd"),
+        "expected": told.get("expected_usd"),
+        "budget": told.get("budget_usd"),
+    }
+    rounded = {name: None if usd is None else round(float(usd), 4) for name, usd in amounts.items()}
+    return rounded | {"bytes_counted": bool(meters.get("counted"))}
+
+
+def _cost_line(cost: Mapping[str, Any]) -> str:
+    if cost["total"] is None:
+        return "unknown"
+    meters = (
+        f": GPU ${cost['gpu']:.3f}, storage ${cost['storage']:.3f}, bytes ${cost['bytes']:.3f}"
+        + ("" if cost["bytes_counted"] else " as planned")
+        if cost["gpu"] is not None
+        else ""
+    )
+    earlier = f", earlier instances ${cost['earlier']:.3f} at most" if cost["earlier"] else ""
+    expected = f"; ${cost['expected']:.2f} were expected" if cost["expected"] is not None else ""
+    return f"${cost['total']:.3f} so far{meters}{earlier}{expected}"
 
 
 def _relative(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -167,3 +191,26 @@ def _moment(seconds: float) -> str:
 
 def _or(value: object) -> object:
     return "unknown" if value is None else value
+
+
+def remember(journal: Journal, manifest: Mapping[str, Any]) -> None:
+    """Note in the journal that the adapter is home, and how fast it was trained; once for each instance's adapter."""
+    made, run, instance_id = manifest["adapter"], manifest["run"], manifest["instance"]["id"]
+    if not made:
+        return
+    entries = journal.entries(run)
+    delivered = [each for each in entries if each.event is Event.DELIVERED and each.instance_id == instance_id]
+    if any(each.facts.get("sha256") == made["sha256"] for each in delivered):
+        return
+    rent = next((each for each in entries if each.event is Event.RENTED and each.instance_id == instance_id), None)
+    expected = rent.facts.get("expected_seconds_per_step") if rent else None
+    if manifest["seconds_per_step"] and expected:
+        journal.write(
+            Event.TRAINED,
+            run,
+            instance_id,
+            gpu_name=manifest["instance"]["gpu"],
+            seconds_per_step=manifest["seconds_per_step"],
+            expected_seconds_per_step=expected,
+        )
+    journal.write(Event.DELIVERED, run, instance_id, sha256=made["sha256"])

@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 
 from fluxlora import report
+from fluxlora.journal import Event, Journal
 
 NOW = 1_800_000_000.0
 INSTANCE = {"id": 7, "gpu": "RTX A6000", "price_per_hour": 0.5, "started_at": NOW - 7200}
+COST = {
+    "meters": {"gpu": 0.9, "storage": 0.1, "bytes": 0.25, "total": 1.25, "hours": 2.0, "counted": True},
+    "earlier_usd": 0.5, "spent_usd": 1.75, "expected_usd": 2.0, "budget_usd": 20,
+}  # fmt: skip
 PROGRESS = {"phase": "finished", "step": 12, "steps": 12, "first_loss": 1.5, "loss": 0.25, "started_at": NOW - 600,
             "updated_at": NOW - 60, "restarts": 1}  # fmt: skip
 
@@ -32,7 +37,7 @@ def built(home: Path, **changes: Any) -> dict[str, Any]:
              "rank": 16, "alpha": 16.0, "dtypes": ["BF16"], "tensors": 70, "learned": True}  # fmt: skip
     given: dict[str, Any] = {
         "run": "my-style", "presets": ["512"], "instance": INSTANCE, "progress": PROGRESS, "adapter_facts": facts,
-        "versions": {"torch": "2.9.1"}, "now": NOW,
+        "versions": {"torch": "2.9.1"}, "cost": COST, "now": NOW,
     } | changes  # fmt: skip
     return report.build(home, **given)
 
@@ -42,7 +47,10 @@ def test_a_finished_run_is_described_with_steps_losses_cost_and_times(home: Path
     assert made["delivered"] is True
     assert made["steps"] == {"done": 12, "asked": 12}
     assert made["loss"] == {"first": 1.5, "last": 0.25}
-    assert made["cost_usd"] == {"time": 1.0}
+    assert made["cost_usd"] == {
+        "gpu": 0.9, "storage": 0.1, "bytes": 0.25, "earlier": 0.5, "total": 1.75, "expected": 2.0, "budget": 20.0,
+        "bytes_counted": True,
+    }  # fmt: skip
     assert made["times"] == {"trained_seconds": 540.0, "rented_seconds": 7200.0}
     assert made["adapter"]["path"] == "pytorch_lora_weights.safetensors"
     assert made["checkpoints"] == [4, 12]
@@ -100,11 +108,14 @@ def test_the_report_names_the_adapter_its_digest_and_the_cost(home: Path) -> Non
     text = (home / report.TEXT_NAME).read_text()
     assert "lora of rank 16, 70 tensors" in text
     assert "sha256     ab" in text
-    assert "$1.000" in text
+    assert (
+        "cost       $1.750 so far: GPU $0.900, storage $0.100, bytes $0.250, earlier instances $0.500 at most; "
+        "$2.00 were expected" in text
+    )
 
 
 def test_an_unfinished_run_without_numbers_is_described_too(home: Path) -> None:
-    made = built(home, adapter_facts=None, instance={}, progress={})
+    made = built(home, adapter_facts=None, instance={}, progress={}, cost=None)
     assert made["delivered"] is False
     assert any("the checkpoints are 4, 12" in line for line in report.lines(made))
 
@@ -118,3 +129,28 @@ def test_a_spoilt_manifest_is_written_anew(home: Path) -> None:
 def test_nothing_at_home_is_said(tmp_path: Path) -> None:
     with pytest.raises(report.ReportError, match="my-style"):
         built(tmp_path / "nowhere")
+
+
+def test_a_delivered_adapter_and_how_fast_it_was_trained_are_remembered_once(home: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.write(Event.RENTED, "my-style", 7, expected_seconds_per_step=2.0)
+    made = built(home, progress=PROGRESS | {"seconds_per_step": 3.0})
+
+    report.remember(journal, made)
+    report.remember(journal, made)
+
+    _, trained, delivered = journal.entries("my-style")
+    assert trained.event is Event.TRAINED
+    assert trained.facts == {
+        "gpu_name": "RTX A6000", "seconds_per_step": 3.0, "expected_seconds_per_step": 2.0
+    }  # fmt: skip
+    assert (delivered.event, delivered.instance_id) == (Event.DELIVERED, 7)
+
+
+def test_what_is_not_finished_or_was_not_measured_is_not_remembered_as_such(home: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    report.remember(journal, built(home, adapter_facts=None))
+    assert journal.entries() == []
+
+    report.remember(journal, built(home))
+    assert [entry.event for entry in journal.entries()] == [Event.DELIVERED]
