@@ -55,6 +55,24 @@ async def change_account(call: Call) -> Body:
     return {"success": True}
 
 
+@endpoint("POST", "/rehearsal/instances/{id:int}/outbid")
+async def outbid(call: Call) -> Body:
+    call.cloud.fleet.outbid(call.instance())
+    return {"success": True}
+
+
+@endpoint("POST", "/rehearsal/instances/{id:int}/preempt")
+async def preempt(call: Call) -> Body:
+    call.cloud.fleet.preempt(call.instance())
+    return {"success": True}
+
+
+@endpoint("POST", "/rehearsal/instances/{id:int}/lose")
+async def lose(call: Call) -> Body:
+    call.cloud.fleet.lose(call.instance())
+    return {"success": True}
+
+
 @endpoint("POST", "/rehearsal/reset")
 async def reset(call: Call) -> Body:
     """Destroy every instance and forget keys, faults, money and requests: for the next test."""

@@ -178,6 +178,22 @@ class Fleet:
         instance.gate.freeze()
         self._do(instance, lambda: asyncio.to_thread(self.hosts.vanish, instance.id))
 
+    def outbid(self, instance: Instance) -> None:
+        """Somebody bids more: it stops without a word, and its disk is billed on."""
+        self.stop(instance)
+
+    def preempt(self, instance: Instance) -> None:
+        """Somebody rents its GPU on demand: it waits, perhaps for ever, to have it back."""
+        instance.cur_state = "stopped"
+        waits = "Attempting to schedule your instance. Your GPU is currently in use."
+        self._do(instance, lambda: self._stop(instance, waits))
+
+    def lose(self, instance: Instance) -> None:
+        """The host is silent, and vast.ai has noticed; the disk is billed on."""
+        self.ledger.stopped(instance.id)
+        instance.becomes("offline", instance.status_msg)
+        self.vanish(instance)
+
     async def clear(self) -> None:
         """Destroy everything and wait until it is gone."""
         for instance in list(self.instances.values()):
@@ -224,11 +240,11 @@ class Fleet:
         instance.becomes("loading", instance.status_msg)
         await self._restart(instance)
 
-    async def _stop(self, instance: Instance) -> None:
+    async def _stop(self, instance: Instance, message: str = "") -> None:
         self.ledger.stopped(instance.id)
         instance.published = False
         await asyncio.to_thread(self.hosts.stop, instance.id)
-        instance.becomes("exited", instance.running_message())
+        instance.becomes("exited", message or instance.running_message())
 
     async def _restart(self, instance: Instance) -> None:
         await self._run(instance, await asyncio.to_thread(self.hosts.restart, instance.id))
