@@ -23,8 +23,6 @@ SLOW_START, SLOW_LINE = 3.0, 2.0
 # hours each, it fails (1 - r) / OUTAGE_HOURS times an hour; and each failure buys the start again, and half of what is
 # done between two checkpoints. People mend hosts, so an outage lasts hours; were it shorter, there would be more.
 OUTAGE_HOURS = 6.0
-# An interruptible instance is taken away besides, when somebody bids more: believed to be once a day.
-OUTBIDS_PER_HOUR = 1 / 24
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,13 @@ class Cost:
         return {**asdict(self), "hours": hours, "total": self.total, "basis": str(self.basis)}
 
 
-def expected_cost(offer: Offer, work: Work, speed: Speed, *, disk_gb: float, interruptible: bool = False) -> Cost:
-    """The three meters over the run, and a retry's. Only for offers that have prices."""
+def expected_cost(
+    offer: Offer, work: Work, speed: Speed, *, disk_gb: float, interruptions_per_hour: float = 0.0
+) -> Cost:
+    """The three meters over the run, and a retry's. Only for offers that have prices.
+
+    `interruptions_per_hour` come on top of the failures that the machine's reliability tells of.
+    """
     hours = hours_of(offer, work, speed)
     least = hours.stretched(start=0.5, line=1.0, compute=1 / speed.factor)
     most = hours.stretched(start=SLOW_START, line=SLOW_LINE, compute=speed.factor)
@@ -99,7 +102,7 @@ def expected_cost(offer: Offer, work: Work, speed: Speed, *, disk_gb: float, int
     rate = gpu_per_hour(offer, disk_gb) + storage_rate
     down = work.download_gb * (offer.inet_down_usd_per_gb or 0)
     moved = down + work.upload_gb * (offer.inet_up_usd_per_gb or 0)
-    retry = _retry(offer, work, hours, rate, down, interruptible=interruptible)
+    retry = _retry(offer, work, hours, rate, down, interruptions_per_hour)
     return Cost(
         gpu=hours.total * (rate - storage_rate),
         storage=hours.total * storage_rate,
@@ -107,7 +110,7 @@ def expected_cost(offer: Offer, work: Work, speed: Speed, *, disk_gb: float, int
         retry=retry,
         hours=hours,
         low=least.total * rate + moved,
-        high=most.total * rate + moved + _retry(offer, work, most, rate, down, interruptible=interruptible),
+        high=most.total * rate + moved + _retry(offer, work, most, rate, down, interruptions_per_hour),
         hours_low=least.total,
         hours_high=most.total,
         seconds_per_step=speed.step_seconds(work, offer.num_gpus or 1),
@@ -163,7 +166,11 @@ def transfer_hours(gigabytes: float, mbps: float) -> float:
     return gigabytes * 8000 / mbps / 3600
 
 
-def _retry(offer: Offer, work: Work, hours: Hours, rate: float, down: float, *, interruptible: bool) -> float:
-    failures_per_hour = (1 - (offer.reliability or 0)) / OUTAGE_HOURS + (OUTBIDS_PER_HOUR if interruptible else 0)
-    lost = hours.training * min(work.checkpoint_steps / work.steps, 1) / 2 if work.steps else 0
-    return failures_per_hour * hours.total * ((hours.start + lost) * rate + down)
+def redone_hours(work: Work, hours: Hours) -> float:
+    """What a failure has to be done again: the start, and half of what lies between two checkpoints."""
+    return hours.start + (hours.training * min(work.checkpoint_steps / work.steps, 1) / 2 if work.steps else 0)
+
+
+def _retry(offer: Offer, work: Work, hours: Hours, rate: float, down: float, interruptions_per_hour: float) -> float:
+    failures_per_hour = (1 - (offer.reliability or 0)) / OUTAGE_HOURS + interruptions_per_hour
+    return failures_per_hour * hours.total * (redone_hours(work, hours) * rate + down)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from fluxlora.bids import Bid, Stake, choose
 from fluxlora.budget import Left, Rates, Terms
-from fluxlora.costs import Cost, expected_cost, gpu_per_hour, least_hours
+from fluxlora.costs import (
+    Cost,
+    expected_cost,
+    gpu_per_hour,
+    hours_of,
+    least_hours,
+    redone_hours,
+    storage_per_hour,
+)
 from fluxlora.records import Offer
 from fluxlora.requirements import Refusal, Requirements, nonsense, unfit
 from fluxlora.speeds import Basis, Correction, Speed, speed_of
@@ -30,9 +39,12 @@ _SHOWN = 10
 class Ranked:
     offer: Offer
     cost: Cost
+    # For an interruptible one: what is bid, which `offer` has for its price.
+    bid: Bid | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self.offer), "cost": self.cost.as_dict()}
+        bid = {"bid_per_hour": self.bid.per_hour} if self.bid else {}
+        return {**asdict(self.offer), "cost": self.cost.as_dict(), **bid}
 
 
 @dataclass(frozen=True)
@@ -50,11 +62,15 @@ class Refused:
 
 @dataclass(frozen=True)
 class Ranking:
-    """`fitting` is sorted, cheapest run first. Where `cut_at` is a price, what costs more an hour was not looked at."""
+    """`fitting` is sorted, cheapest run first. Where `cut_at` is a price, what costs more an hour was not looked at.
+
+    `on_demand` is the cheapest run at a fixed price, where bids were asked for.
+    """
 
     fitting: tuple[Ranked, ...]
     refused: tuple[Refused, ...]
     cut_at: float | None = None
+    on_demand: Ranked | None = None
 
     @property
     def nearest(self) -> Refusal | None:
@@ -74,9 +90,27 @@ class Ranking:
         return [
             *([head, *shown] if shown else ["No offer fits."]),
             *([f"{more} more fit and cost more"] if more else []),
+            *self._bidding(),
             *(self._refusals() if refused else self._counts()),
             *([f"Offers above ${self.cut_at:.2f} an hour were not looked at."] if self.cut_at is not None else []),
         ]
+
+    def _bidding(self) -> list[str]:
+        """What the best bid is expected to save and to lose."""
+        best = next(iter(self.fitting), None)
+        if best is None or best.bid is None:
+            return []
+        often = best.bid.interruptions_per_hour * best.cost.hours.total
+        told = (
+            f"Interruptible: ${best.bid.per_hour:.3f} an hour is bid, ${best.offer.min_bid_per_hour or 0:.3f} is the "
+            f"least. It is assumed to be taken away {often:.1f} times, and ${best.cost.retry:.2f} of the cost are "
+            "for doing again what is lost then."
+        )
+        if self.on_demand is None:
+            return [f"{told} Nothing fits on demand."]
+        saved = self.on_demand.cost.total - best.cost.total
+        difference = f"${saved:.2f} less" if saved >= 0 else f"${-saved:.2f} MORE"
+        return [f"{told} That is {difference} than the cheapest on demand, ${self.on_demand.cost.total:.2f}."]
 
     def _counts(self) -> list[str]:
         kinds = Counter(each.why.kind for each in self.refused)
@@ -98,10 +132,12 @@ def find(vast: Vast, need: Requirements, own: Mapping[str, Correction] | None = 
     """
     kind = "bid" if need.interruptible else "on-demand"
     hours = least_hours(need.work)
+    on_demand = vast.offers(need.query(hours), disk_gb=need.disk_gb) if need.interruptible else []
+    usual = {(each.machine_id, each.num_gpus): gpu_per_hour(each, need.disk_gb) for each in on_demand}
     found: dict[int, Offer] = {}
     query, cut_at = need.query(hours), None
     for _ in range(MOST_ANSWERS):
-        answer = vast.offers(query, disk_gb=need.disk_gb, kind=kind)
+        answer = [_known(each, usual) for each in vast.offers(query, disk_gb=need.disk_gb, kind=kind)]
         new = [offer for offer in answer if offer.id not in found]
         found |= {offer.id: offer for offer in answer}
         cut_at = max((offer.price_per_hour or 0 for offer in answer), default=0.0)
@@ -112,9 +148,15 @@ def find(vast: Vast, need: Requirements, own: Mapping[str, Correction] | None = 
         if not new:
             break
         query["dph_total"] = {**need.query().get("dph_total", {}), "gte": cut_at}
-    around = vast.offers(need.rough_query(), disk_gb=need.disk_gb, kind=kind)
+    around = [_known(each, usual) for each in vast.offers(need.rough_query(), disk_gb=need.disk_gb, kind=kind)]
     ranking = rank(list({offer.id: offer for offer in (*around, *found.values())}.values()), need, own)
-    return Ranking(ranking.fitting, ranking.refused, cut_at)
+    fixed = next(iter(rank(on_demand, replace(need, interruptible=False), own).fitting), None)
+    return Ranking(ranking.fitting, ranking.refused, cut_at, fixed)
+
+
+def _known(offer: Offer, usual: Mapping[tuple[int | None, int | None], float]) -> Offer:
+    """With what the same GPUs cost on demand."""
+    return replace(offer, on_demand_per_hour=usual.get((offer.machine_id, offer.num_gpus)))
 
 
 def rank(offers: Sequence[Offer], need: Requirements, own: Mapping[str, Correction] | None = None) -> Ranking:
@@ -131,11 +173,15 @@ def rank(offers: Sequence[Offer], need: Requirements, own: Mapping[str, Correcti
         if why or speed is None:
             refused.append(Refused(offer, why or Refusal("speed unknown", "")))
             continue
-        cost = expected_cost(offer, need.work, speed, disk_gb=need.disk_gb, interruptible=need.interruptible)
-        if late := _beyond(offer, cost, need):
-            refused.append(Refused(offer, late))
+        bid = _bid(offer, speed, need) if need.interruptible else None
+        if need.interruptible and bid is None:
+            refused.append(Refused(offer, Refusal("bid", "costs less on demand than its least bid")))
+            continue
+        each = _ranked(offer, speed, need, bid)
+        if late := _beyond(each.offer, each.cost, need):
+            refused.append(Refused(each.offer, late))
         else:
-            fitting.append(Ranked(offer, cost))
+            fitting.append(each)
     return Ranking(
         tuple(sorted(fitting, key=lambda each: (each.cost.total, -(each.offer.reliability or 0), each.offer.id))),
         tuple(sorted(refused, key=lambda each: (each.offer.price_per_hour or 0, each.offer.id))),
@@ -178,6 +224,28 @@ class Market:
         if price >= BAIT_SHARE * usual:
             return None
         return Refusal("too cheap to be true", f"asks ${price:.3f} an hour for a GPU that costs ${usual:.2f} elsewhere")
+
+
+def _ranked(offer: Offer, speed: Speed, need: Requirements, bid: Bid | None) -> Ranked:
+    """At its own price, or at what is bid for it."""
+    if bid is None:
+        return Ranked(offer, expected_cost(offer, need.work, speed, disk_gb=need.disk_gb))
+    offer = replace(offer, price_per_hour=bid.per_hour + storage_per_hour(offer, need.disk_gb))
+    often = bid.interruptions_per_hour
+    cost = expected_cost(offer, need.work, speed, disk_gb=need.disk_gb, interruptions_per_hour=often)
+    return Ranked(offer, cost, bid)
+
+
+def _bid(offer: Offer, speed: Speed, need: Requirements) -> Bid | None:
+    """The best bid for this run on this machine."""
+    hours = hours_of(offer, need.work, speed)
+    stake = Stake(
+        hours.total,
+        redone_hours(need.work, hours),
+        need.work.download_gb * (offer.inet_down_usd_per_gb or 0),
+        storage_per_hour(offer, need.disk_gb),
+    )
+    return choose(offer.min_bid_per_hour or gpu_per_hour(offer, need.disk_gb), offer.on_demand_per_hour, stake)
 
 
 def _beyond(offer: Offer, cost: Cost, need: Requirements) -> Refusal | None:

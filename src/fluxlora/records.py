@@ -67,6 +67,8 @@ class Offer:
     storage_usd_per_hour: float | None = None
     price_per_hour: float | None = None
     min_bid_per_hour: float | None = None
+    # What the same GPUs cost on demand, without storage; a search for bids does not say it.
+    on_demand_per_hour: float | None = None
     reliability: float | None = None
     cuda_max_good: float | None = None
     # 890 for sm_89.

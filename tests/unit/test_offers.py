@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fluxlora.avoid import Avoid
-from fluxlora.costs import Cost, expected_cost
+from fluxlora.costs import Cost, expected_cost, storage_per_hour
 from fluxlora.offers import Ranking, rank
 from fluxlora.records import Offer
 from fluxlora.requirements import Requirements
@@ -71,7 +71,7 @@ def test_a_failure_costs_the_start_and_half_a_checkpoint_interval_as_often_as_it
     found = cost(replace(SAMPLE, reliability=0.94), work)
     assert found.retry == pytest.approx((found.hours.start + 1) * 0.41 * found.hours.total * 0.06 / 6, abs=1e-3)
     assert cost(replace(SAMPLE, reliability=1.0), work).retry == 0
-    assert cost(replace(SAMPLE, reliability=1.0), work, interruptible=True).retry > 0
+    assert cost(replace(SAMPLE, reliability=1.0), work, interruptions_per_hour=0.1).retry > 0
 
 
 def test_a_line_faster_than_the_hub_gives_saves_nothing() -> None:
@@ -245,3 +245,23 @@ def test_the_search_asks_for_what_the_ranking_checks() -> None:
 def test_the_guides_numbers_are_the_defaults() -> None:
     assert Requirements().gpu_ram_gb >= 40
     assert Requirements().disk_gb > 200
+
+
+def test_an_interruptible_offer_is_priced_at_its_bid_and_the_ranking_says_what_that_saves_and_loses() -> None:
+    bid = replace(SAMPLE, min_bid_per_hour=0.2, price_per_hour=0.2, storage_usd_per_hour=0.0, on_demand_per_hour=0.5)
+    ranking = rank([bid], replace(NEED, interruptible=True))
+    (each,) = ranking.fitting
+    assert each.bid is not None
+    assert 0.2 <= each.as_dict()["bid_per_hour"] < 0.5
+    assert each.offer.price_per_hour == pytest.approx(each.bid.per_hour + storage_per_hour(SAMPLE, NEED.disk_gb))
+
+    fixed = only(SAMPLE).fitting[0]
+    saved = fixed.cost.total - each.cost.total
+    assert f"That is ${saved:.2f} less than" in replace(ranking, on_demand=fixed).lines()[-1]
+    assert "Nothing fits on demand" in ranking.lines()[-1]
+
+
+def test_what_costs_less_on_demand_is_not_bid_for() -> None:
+    dear = replace(SAMPLE, min_bid_per_hour=0.4, on_demand_per_hour=0.3)
+    (refused,) = rank([dear], replace(NEED, interruptible=True)).refused
+    assert refused.reason == "costs less on demand than its least bid"
