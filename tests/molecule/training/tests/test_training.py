@@ -58,6 +58,13 @@ def test_the_trainer_is_told_of_each_gpu(host: Host) -> None:
     assert "TRAINING_NUM_PROCESSES=2\n" in host.file(f"{STATE}/train.env").content_string
 
 
+def test_the_trainer_logs_where_this_computers_environment_says_and_nowhere_without_a_key(host: Host) -> None:
+    lines = host.file(f"{STATE}/train.env").content_string.splitlines()
+    assert [line for line in lines if line.startswith("WANDB_")] == [
+        "WANDB_MODE=offline", "WANDB_BASE_URL=http://127.0.0.1:9",
+    ]  # fmt: skip
+
+
 def test_the_guard_can_end_its_instance(host: Host) -> None:
     assert host.check_output(f"python3 {STATE}/guard.py check --state {STATE}") == "ready"
 
