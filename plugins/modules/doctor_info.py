@@ -17,7 +17,7 @@ options:
     description: What is looked at; V(vastai) includes the credit.
     type: list
     elements: str
-    choices: [vastai, ssh, hub, wandb, computer, credit]
+    choices: [vastai, ssh, hub, wandb, computer]
     default: [vastai, ssh, hub, wandb, computer]
   model:
     description: Repository of the model that is trained, gated or not.
@@ -114,7 +114,7 @@ ARGUMENT_SPEC = {
     "subjects": {
         "type": "list",
         "elements": "str",
-        "choices": [*doctor.SUBJECTS, doctor.ALONE],
+        "choices": list(doctor.SUBJECTS),
         "default": list(doctor.SUBJECTS),
     },
     "model": {"type": "str", "default": "black-forest-labs/FLUX.1-dev"},

@@ -11,10 +11,8 @@ from fluxlora.doctor.checks import Check, State, failures, lines
 from fluxlora.errors import VastError
 from fluxlora.vastai import Vast
 
-__all__ = ["ALONE", "SUBJECTS", "Check", "Findings", "State", "Tokens", "Wish", "examine", "failures", "lines"]
+__all__ = ["SUBJECTS", "Check", "Findings", "State", "Tokens", "Wish", "examine", "failures", "lines"]
 
-# The credit is looked at with the account; alone it is when the market has said what the run will cost.
-ALONE = "credit"
 SUBJECTS = ("vastai", "ssh", "hub", "wandb", "computer")
 
 
@@ -72,18 +70,17 @@ def examine(wish: Wish, tokens: Tokens, subjects: Collection[str] = SUBJECTS) ->
     """All checks of these subjects, whatever becomes of each."""
     checks: list[Check] = []
     seen: account.Account | None = None
-    if {"vastai", ALONE} & set(subjects):
+    if "vastai" in subjects:
         try:
             # Few attempts: who calls this waits for the answer.
-            vast = Vast(tokens.vast, tokens.vast_url, timeout_seconds=20, attempts=3)
-            seen = account.look(vast) if "vastai" in subjects else account.Account(credit=vast.user()["credit"])
+            seen = account.look(Vast(tokens.vast, tokens.vast_url, timeout_seconds=20, attempts=3))
         except VastError as error:
             checks.append(account.unknown(error))
         else:
-            checks += account.key(seen) if "vastai" in subjects else ()
+            checks += account.key(seen)
             checks.append(account.credit(seen.credit, expected=wish.expected_usd, budget=wish.budget_usd))
     if "ssh" in subjects:
-        checks += _ssh(wish, seen if "vastai" in subjects else None)
+        checks += _ssh(wish, seen)
     if "hub" in subjects:
         checks += hub.examine(
             wish.model, push_to=wish.push_to, private=wish.private, token=tokens.hub, endpoint=tokens.hub_url
@@ -94,7 +91,7 @@ def examine(wish: Wish, tokens: Tokens, subjects: Collection[str] = SUBJECTS) ->
         )
     if "computer" in subjects:
         checks += _computer(wish)
-    if seen and "vastai" in subjects:
+    if seen:
         checks.append(account.clock(seen.skew_seconds))
     return Findings(tuple(checks), seen.credit if seen else None)
 
