@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -33,9 +36,14 @@ options:
     type: str
     default: ""
   token:
-    description: Token that may read the repository.
+    description:
+      - Token that may read the repository.
+      - A module that runs with C(async) keeps its arguments on the host until it ends; use O(token_file) there.
     type: str
     default: ""
+  token_file:
+    description: File on the host with a line C(HF_TOKEN=...), as M(env_file) writes it. It need not exist.
+    type: path
 requirements:
   - huggingface_hub
 attributes:
@@ -84,6 +92,7 @@ def main() -> None:
             "excludes": {"type": "list", "elements": "str", "default": []},
             "endpoint": {"type": "str", "default": ""},
             "token": {"type": "str", "default": "", "no_log": True},
+            "token_file": {"type": "path", "no_log": False},
         },
         supports_check_mode=True,
     )
@@ -111,7 +120,7 @@ def ensure(wanted: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
     """What was missing, and is no longer unless this is a dry run."""
     from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 
-    endpoint, token = wanted["endpoint"] or None, wanted["token"] or None
+    endpoint, token = wanted["endpoint"] or None, wanted["token"] or token_in(wanted["token_file"])
     repo, hub = wanted["repo"], HfApi(endpoint=endpoint, token=token)
     commit = hub.repo_info(repo, revision=wanted["revision"]).sha
     missing = [
@@ -126,6 +135,15 @@ def ensure(wanted: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
         repo, revision=wanted["revision"], ignore_patterns=wanted["excludes"], endpoint=endpoint, token=token
     )
     return {"changed": bool(missing), "path": path, "files": missing}
+
+
+def token_in(path: str | None) -> str | None:
+    """HF_TOKEN of a file of NAME=VALUE lines, quoted for the shell."""
+    try:
+        words = shlex.split(Path(path or os.devnull).read_text(encoding="utf-8"), comments=True)
+    except FileNotFoundError:
+        return None
+    return dict(word.split("=", 1) for word in words if "=" in word).get("HF_TOKEN")
 
 
 if __name__ == "__main__":

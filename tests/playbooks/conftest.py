@@ -31,12 +31,15 @@ class Bench:
     folder: Path
     ssh_key: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+    # Variables of the environment, over the stand-in's.
+    more: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
             **self.there.environment(),
+            **self.more,
             "FLUXLORA_STATE_DIR": str(self.folder / "state"),
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
@@ -75,9 +78,9 @@ class Bench:
             stdin=subprocess.DEVNULL,
         )
 
-    def start(self, verb: str, run: str, log: Path, **settings: Any) -> subprocess.Popen[str]:
+    def start(self, verb: str, run: str, log: Path, *flags: str, **settings: Any) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            self.command(verb, run, settings, ()),
+            self.command(verb, run, settings, flags),
             cwd=PROJECT,
             env=self.environment,
             stdout=log.open("w"),
@@ -110,11 +113,13 @@ class Bench:
         """How often an instance was rented so far."""
         return sum(r["method"] == "PUT" and "/asks/" in r["path"] for r in self.get("/rehearsal/requests"))
 
-    def ssh(self, instance: dict[str, Any], command: str) -> str:
+    def ssh(self, instance: dict[str, Any], command: str, *, given: str | None = None) -> str:
+        """What a command on the instance prints, with this on its standard input."""
         port = instance["ports"]["22/tcp"][0]["HostPort"]
         quiet = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
         done = subprocess.run(
             ["ssh", "-i", str(self.ssh_key), *quiet, "-p", port, "root@127.0.0.1", command],
+            input=given,
             capture_output=True,
             text=True,
             timeout=60,

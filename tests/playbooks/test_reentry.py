@@ -1,19 +1,52 @@
-"""Whatever dies, the next call goes on from there, and nothing is rented twice."""
+"""Whatever dies, the next call goes on from there, nothing is rented twice, and no token is left lying about."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
+from leaks import command_lines, on_instance, on_this_computer
 
-from conftest import kill, wait_for
+from conftest import Bench, kill, wait_for
 
 pytestmark = pytest.mark.timeout(1500)
+WANDB_KEY = "0123456789abcdef0123" * 2
 
 
-def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same_run(bench, tmp_path):
-    log = tmp_path / "log"
+@dataclass
+class Killed:
+    """A run whose controller was killed in each phase, told with -vvv, and what was seen of it meanwhile."""
+
+    code: int
+    said: str
+    # The supervisor's process before and after the controller died.
+    trainers: list[int]
+    rents: int
+    # What held a token: command lines, files of this computer, files of the instance at three moments.
+    command_lines: set[str]
+    here: list[str]
+    downloading: set[tuple[str, str, str]]
+    training: set[tuple[str, str, str]]
+    given_back: set[tuple[str, str, str]]
+
+
+@pytest.fixture(scope="module")
+def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
+    """The one run that both promises below are kept in."""
+    folder = tmp_path_factory.mktemp("killed")
+    log = folder / "log"
+    tokens = {"vast": bench.there.api_key, "hub": bench.there.hub_token, "wandb": WANDB_KEY}
+    bench.more = {
+        "WANDB_API_KEY": WANDB_KEY,
+        "TMPDIR": str(folder),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        "ANSIBLE_LOG_PATH": str(folder / "ansible.log"),
+        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(folder / "facts"),
+    }
     reached = {
         "renting": lambda: bench.instances(),
         "configuring": lambda: "TASK [simpletuner : " in log.read_text(),
@@ -21,30 +54,69 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
         "fetching": lambda: "TASK [artifacts : Bring the folders home]" in log.read_text(),
     }
     trainers = []
-    for phase, is_reached in reached.items():
-        process = bench.start("train", "killed", log)
-        wait_for(lambda is_reached=is_reached, process=process: is_reached() or process.poll() is not None, 300, log)
-        assert process.poll() is None, f"ended before {phase}:\n{log.read_text()[-4000:]}"
-        kill(process)
-        if phase == "training":
-            bench.ssh(bench.instances()[0], "pkill -9 -f simpletuner/train.py")
-        if phase in ("training", "fetching"):
-            trainers.append(json.loads(bench.ssh(bench.instances()[0], "cat /root/.fluxlora/progress.json"))["pid"])
+    with command_lines(list(tokens.values())) as shown:
+        for phase, is_reached in reached.items():
+            process = bench.start("train", "killed", log, "-vvv")
 
-    done = bench.play("train", "killed")
+            def until(holds, process=process, phase=phase):
+                wait_for(lambda: holds() or process.poll() is not None, 300, log)
+                assert process.poll() is None, f"ended before {phase}:\n{log.read_text()[-4000:]}"
 
-    assert done.returncode == 0, done.stdout[-4000:]
-    configuring = done.stdout.partition("PLAY [Prepare the instances for training]")[2].partition("\nPLAY [")[0]
+            if phase == "training":
+                until(lambda: "TASK [weights : Download the model]" in log.read_text())
+                downloading = on_instance(bench, bench.instances()[0], tokens)
+            until(is_reached)
+            kill(process)
+            if phase == "training":
+                bench.ssh(bench.instances()[0], "pkill -9 -f simpletuner/train.py")
+                training = on_instance(bench, bench.instances()[0], tokens)
+            if phase in ("training", "fetching"):
+                facts = bench.ssh(bench.instances()[0], "cat /root/.fluxlora/progress.json")
+                trainers.append(json.loads(facts)["pid"])
+            (folder / f"{phase}.log").write_text(log.read_text())
+
+        # An instance that is not gone at once can still be looked at.
+        bench.post("/rehearsal/faults", name="destroy_needs_two", times=2)
+        process = bench.start("train", "killed", log, "-vvv")
+        until(lambda: asked_to_end(bench), process)
+        given_back = on_instance(bench, bench.instances()[0], tokens)
+        code = process.wait(120)
+    yield Killed(
+        code=code, said=log.read_text(), trainers=trainers, rents=bench.rents(), command_lines=shown,
+        here=[*on_this_computer(folder, tokens), *on_this_computer(bench.folder, tokens)],
+        downloading=downloading, training=training, given_back=given_back,
+    )  # fmt: skip
+    bench.more = {}
+
+
+def asked_to_end(bench: Bench) -> bool:
+    """Whether vast.ai was asked to destroy an instance; the doctor's own questions are of another kind."""
+    asked = bench.get("/rehearsal/requests")
+    return any(request["method"] == "DELETE" and "/instances/" in request["path"] for request in asked)
+
+
+def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same_run(bench, killed):
+    assert killed.code == 0, killed.said[-4000:]
+    configuring = killed.said.partition("PLAY [Prepare the instances for training]")[2].partition("\nPLAY [")[0]
     assert "TASK [weights : " in configuring
     assert "changed: [" not in configuring, "what is configured is left as it is"
-    assert bench.rents() == 1
+    assert killed.rents == 1
     assert bench.instances() == []
     manifest = json.loads((bench.artifacts("killed") / "manifest.json").read_text())
     assert manifest["steps"] == {"done": 12, "asked": 12}
-    assert trainers[0] == trainers[1], "the second call attached to the training that went on"
+    assert killed.trainers[0] == killed.trainers[1], "the second call attached to the training that went on"
     assert manifest["restarts"] == 1
     training_log = (bench.artifacts("killed") / "training.log").read_text()
     assert "Loading LoRA weights from Path: " in training_log, "the killed trainer went on from its last checkpoint"
+
+
+def test_tokens_lie_in_one_file_of_the_instance_and_nowhere_else_and_go_before_it_does(killed):
+    one = "/root/.fluxlora/train.env"
+    assert killed.downloading == {(one, "hub", "0o600")}
+    assert killed.training == {(one, "hub", "0o600"), (one, "wandb", "0o600")}
+    assert killed.given_back == set()
+    assert killed.command_lines == set()
+    assert killed.here == [], "logs of -vvv, facts, temporary files, state, artifacts"
 
 
 def test_a_host_that_vanishes_while_it_is_configured_is_noticed_within_seconds_and_its_cost_is_said(bench, tmp_path):

@@ -117,3 +117,39 @@ def test_cuda_of_a_driver_that_fails_is_an_answer_with_its_own_words() -> None:
 
 def test_cuda_of_a_gpu_that_hides_its_generation_is_still_told() -> None:
     assert ask_driver(FAKE_CAPABILITY="[N/A]")["gpus"][0]["compute_capability"] is None
+
+
+def test_variables_without_a_file_are_refused():
+    assert run_module("env_file", {"secrets": {"HF_TOKEN": "hf_x"}})["failed"]
+
+
+def test_variables_are_kept_once_and_only_in_earnest(tmp_path):
+    file = tmp_path / "state" / "train.env"
+    wish = {"path": str(file), "variables": {"N": 2}, "secrets": {"HF_TOKEN": "hf_geheim 'x'"}}
+
+    checked = run_module("env_file", wish | {"_ansible_check_mode": True})
+    assert (checked["changed"], file.exists()) == (True, False)
+
+    real, again = run_module("env_file", wish), run_module("env_file", wish)
+    assert (real["changed"], again["changed"]) == (True, False)
+    assert file.read_text() == "N=2\nHF_TOKEN='hf_geheim '\"'\"'x'\"'\"''\n"
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert "geheim" not in json.dumps([checked, real, again])
+
+
+def test_other_variables_stay_unless_the_file_is_ours_alone(tmp_path):
+    file = tmp_path / "train.env"
+    file.write_text("OTHER='a b'\nHF_TOKEN=old\n")
+    wish = {"path": str(file), "secrets": {"HF_TOKEN": "new"}}
+    assert run_module("env_file", wish)["changed"]
+    assert file.read_text() == "OTHER='a b'\nHF_TOKEN=new\n"
+    assert run_module("env_file", wish | {"exclusive": True})["changed"]
+    assert file.read_text() == "HF_TOKEN=new\n"
+
+
+def test_a_file_that_others_may_read_is_closed(tmp_path):
+    file = tmp_path / "train.env"
+    file.write_text("A=b\n")
+    file.chmod(0o644)
+    assert run_module("env_file", {"path": str(file), "variables": {"A": "b"}})["changed"]
+    assert file.stat().st_mode & 0o777 == 0o600

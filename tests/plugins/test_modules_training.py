@@ -166,6 +166,13 @@ def test_a_snapshot_is_downloaded_once(snapshot):
     assert (Path(second["path"]) / "model_index.json").is_file()
 
 
+def test_a_snapshot_takes_its_token_from_a_file_of_the_host(snapshot, tmp_path, vast):
+    (tmp_path / "train.env").write_text(f"OTHER='a b'\nHF_TOKEN={vast.hub_token}\n")
+    answer = snapshot(token="", token_file=str(tmp_path / "train.env"), _ansible_check_mode=True)
+    assert answer["changed"]
+    assert snapshot(token="", token_file=str(tmp_path / "none"))["code"] == "gated"
+
+
 def test_what_is_excluded_from_a_snapshot_is_not_downloaded(snapshot):
     answer = snapshot(excludes=["text_encoder*", "*.model"])
 

@@ -237,3 +237,16 @@ def test_a_guard_without_a_lease_waits(tmp_path):
     process.wait()
 
     assert running
+
+
+def test_the_tokens_are_gone_before_the_guard_gives_the_instance_back(tmp_path):
+    over = LEASE | {"ends_at": 1, "vast_url": "http://127.0.0.1:9", "training_session": "none"}
+    (tmp_path / "lease.json").write_text(json.dumps(over))
+    (tmp_path / "train.env").write_text("HF_TOKEN=hf_geheim\n")
+    command = [sys.executable, guard.__file__, "watch", "--state", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        said = [process.stdout.readline(), process.stdout.readline()]
+        process.kill()
+
+    assert "trying again" in said[-1], said
+    assert not (tmp_path / "train.env").exists()

@@ -195,6 +195,29 @@ def test_a_token_reaches_the_trainer_and_neither_log_nor_errors(run, tmp_path):
     assert "secret" not in run.log() + json.dumps(run.facts())
 
 
+def test_the_hubs_client_finds_the_token_while_it_trains_and_no_file_holds_it(run, tmp_path):
+    home = tmp_path / "home" / "token"
+    home.parent.mkdir()
+    home.write_text("an older one")
+    (tmp_path / "train.env").write_text("HF_TOKEN=hf_geheim\n")
+
+    run.start("session", "--env-file", str(tmp_path / "train.env"), "--hub-token", str(home), steps=200)
+    run.until(lambda facts: facts["step"] > 0)
+    assert home.read_text() == "hf_geheim"
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert [path.name for path in files if "hf_geheim" in path.read_text(errors="replace")] == ["train.env"]
+
+    run.process.kill()
+    run.process.communicate()
+    assert not home.exists(), "even a supervisor that was killed leaves nothing"
+
+
+def test_the_token_is_shown_no_longer_than_it_trains(run, tmp_path):
+    (tmp_path / "train.env").write_text("HF_TOKEN=hf_geheim\n")
+    assert run.finish("works", "--env-file", str(tmp_path / "train.env"), "--hub-token", str(tmp_path / "token")) == 0
+    assert not (tmp_path / "token").is_symlink()
+
+
 def test_each_step_stands_once_in_the_log_with_its_loss(run):
     run.finish("works")
 

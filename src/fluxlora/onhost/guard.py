@@ -188,6 +188,8 @@ def watch(state: Path) -> None:
                 said = _say(deliver(lease, progress, tokens, delivery_seconds(now, lease, over)), said)
                 hub_has_it = finished and delivered(lease, progress, tokens)
             if reason := reason_to_end(now, lease, progress, hub_has_it, moved):
+                # Nothing is sent any more, and whose disk this is tomorrow is unknown.
+                (state / "train.env").unlink(missing_ok=True)
                 said = _say(f"{reason}: {_destroyed(lease)}", said)
         time.sleep(LOOK_SECONDS)
 

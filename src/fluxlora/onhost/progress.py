@@ -22,10 +22,11 @@ import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,26 @@ def environment(file: Path | None, venv: Path | None) -> dict[str, str]:
     return variables
 
 
+@contextlib.contextmanager
+def shown(token: str, path: Path) -> Iterator[None]:
+    """Show a token under a path for so long: SimpleTuner 3.1.6 pushes with what it reads there, and with that alone.
+
+    The file behind the link has no name, so nothing is left of it when this program ends, however it does.
+    """
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryFile("w", dir=memory if memory.is_dir() else None) as nameless:
+        nameless.write(token)
+        nameless.flush()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh.symlink_to(f"/proc/{os.getpid()}/fd/{nameless.fileno()}")
+        fresh.replace(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
 class Supervisor:
     """One training from its start to its verdict."""
 
@@ -421,6 +442,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True, help="folder of progress.json and training.log")
     parser.add_argument("--output", type=Path, required=True, help="the trainer's output_dir")
     parser.add_argument("--env-file", type=Path, help="NAME=VALUE lines for the trainer alone")
+    parser.add_argument("--hub-token", type=Path, help="where the trainer looks for the Hub's token")
     parser.add_argument("--venv", type=Path, help="virtual environment with the trainer's programs")
     parser.add_argument("--restarts", type=int, default=2, help="how often a killed trainer is started again")
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
@@ -436,8 +458,11 @@ def main() -> int:
         except BlockingIOError:
             print(f"A training is already supervised with {state}.", file=sys.stderr)
             return 3
-        supervisor = Supervisor(state, args.output, command, environment(args.env_file, args.venv))
-        return 0 if supervisor.run(args.restarts) else 1
+        variables = environment(args.env_file, args.venv)
+        supervisor = Supervisor(state, args.output, command, variables)
+        token = variables.get("HF_TOKEN", "") if args.hub_token else ""
+        with shown(token, args.hub_token.expanduser()) if token else contextlib.nullcontext():
+            return 0 if supervisor.run(args.restarts) else 1
 
 
 if __name__ == "__main__":

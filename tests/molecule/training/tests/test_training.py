@@ -30,13 +30,14 @@ def test_the_trainer_found_by_its_name_makes_steps(host: Host) -> None:
     assert told(host, "progress.json")["phase"] in ("training", "saving"), host.file(f"{STATE}/training.log").content
 
 
-@pytest.mark.parametrize("path", [f"{STATE}/train.env", "/root/.cache/huggingface/token", f"{STATE}/lease.json"])
+@pytest.mark.parametrize("path", [f"{STATE}/train.env", f"{STATE}/lease.json"])
 def test_what_is_secret_is_roots_alone(host: Host, path: str) -> None:
     assert host.file(path).mode == 0o600
 
 
-def test_the_hubs_client_finds_its_token(host: Host) -> None:
+def test_the_hubs_client_finds_its_token_and_one_file_alone_holds_it(host: Host) -> None:
     assert host.file("/root/.cache/huggingface/token").content_string == TOKEN
+    assert host.run(f"grep -rlF {TOKEN} /root /tmp /etc /var /dev/shm").stdout.split() == [f"{STATE}/train.env"]
 
 
 def test_the_token_stands_in_no_command_line(host: Host) -> None:

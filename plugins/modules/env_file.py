@@ -1,0 +1,117 @@
+#!/usr/bin/python
+"""Keep variables, secret ones too, in a file that only its owner reads."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: env_file
+short_description: Keep variables, secret ones too, in a file that only its owner reads
+description:
+  - The file has a line C(NAME=VALUE) for each variable, quoted for the shell, and the mode 0600.
+  - Over a pipelined connection the values lie in no other file, neither on this computer nor on the host; copy and
+    template leave them for a moment in temporary files on both.
+options:
+  path:
+    description: The file. Its folder is made where it is missing.
+    type: path
+    required: true
+  variables:
+    description: Variables that anybody may see.
+    type: dict
+    default: {}
+  secrets:
+    description: Variables that nobody may see.
+    type: dict
+    default: {}
+  exclusive:
+    description: Whether other variables of the file are taken out.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: Keep the token for what is downloaded later
+  env_file:
+    path: /root/.fluxlora/train.env
+    secrets:
+      HF_TOKEN: "{{ lookup('ansible.builtin.env', 'HF_TOKEN') }}"
+"""
+
+RETURN = r"""
+path:
+  description: The file.
+  type: str
+  returned: success
+code:
+  description: Why it failed; cannot_write.
+  type: str
+  returned: failure
+hint:
+  description: What to do next.
+  type: str
+  returned: failure
+"""
+
+MODE = 0o600
+
+
+def main() -> None:
+    """Merge, and write only what differs."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "variables": {"type": "dict", "default": {}},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "exclusive": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    path, given = Path(module.params["path"]), {**module.params["variables"], **module.params["secrets"]}
+    try:
+        changed = ensure(path, given, exclusive=module.params["exclusive"], dry_run=module.check_mode)
+    except OSError as error:
+        hint = "Look at its folder's owner and free space."
+        module.fail_json(msg=f"{path} cannot be written: {error}. {hint}", code="cannot_write", hint=hint)
+    module.exit_json(changed=changed, path=str(path))
+
+
+def ensure(path: Path, given: dict[str, Any], *, exclusive: bool, dry_run: bool) -> bool:
+    """Whether the file did not say this, or was open to others; it is replaced whole or not at all."""
+    known = read(path)
+    wanted = {**({} if exclusive else known or {}), **{name: str(value) for name, value in given.items()}}
+    if known == wanted and path.stat().st_mode & 0o777 == MODE:
+        return False
+    if dry_run:
+        return True
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # mkstemp's mode is 0600 from the first moment.
+    handle, fresh = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in wanted.items())
+    Path(fresh).replace(path)
+    return True
+
+
+def read(path: Path) -> dict[str, str] | None:
+    """The variables of the file; None where there is none, or none that can be read."""
+    try:
+        words = shlex.split(path.read_text(encoding="utf-8"), comments=True)
+    except (FileNotFoundError, ValueError):
+        return None
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+if __name__ == "__main__":
+    main()
