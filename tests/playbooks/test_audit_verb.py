@@ -66,8 +66,11 @@ def test_where_all_is_known_cron_hears_success_and_what_ended_elsewhere_is_settl
 
 def test_what_costs_money_and_should_not_is_named_and_kept(vast: VastServer, audit: Audit) -> None:
     forgotten = vast.rent_running(label="fluxlora/my-style/512")["id"]
+    vast.rent_running(label="fluxlora/{{ 7 * 191 }}/512")
+    vast.fault("list_with_templates", times=99)
     done = audit()
     assert done.returncode == 2
+    assert ("{{ 7 * 191 }}" in done.stdout, "1337" in done.stdout) == (True, False)
     assert f"unknown: instance {forgotten}" in done.stdout
     assert "`fluxlora destroy my-style` ends it." in done.stdout
     assert vast.instance(forgotten) is not None

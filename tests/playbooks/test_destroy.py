@@ -63,7 +63,13 @@ def at_the_terminal(environment: dict[str, str], command: list[str], question: s
 
 def test_several_or_all_are_given_back_and_nobody_else_s(vast: VastServer, fluxlora: Call) -> None:
     first, second, third, unreadable, foreign, near = rent(
-        vast, "fluxlora/a/512", "fluxlora/b/512", "fluxlora/c/512", "fluxlora/..", "somebody/a/512", "fluxloras/a/512"
+        vast,
+        "fluxlora/a/512",
+        "fluxlora/b/512",
+        "fluxlora/c/512",
+        "fluxlora/{{ 7 * 191 }}/512",
+        "somebody/a/512",
+        "fluxloras/a/512",
     )
     done = fluxlora("destroy", "a", "b", "--unsaved", "--yes", *QUICKLY)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -71,8 +77,11 @@ def test_several_or_all_are_given_back_and_nobody_else_s(vast: VastServer, fluxl
     assert f"b: instance {second}, " in done.stdout
     assert left(vast) == [third, unreadable, foreign, near]
 
+    # What strangers write is no template.
+    vast.fault("list_with_templates", times=99)
     done = fluxlora("destroy", "--all", "--unsaved", "--yes", *QUICKLY)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("{{ 7 * 191 }}" in done.stdout, "1337" in done.stdout) == (True, False)
     assert left(vast) == [foreign, near]
     assert "nothing of it costs money" in fluxlora("destroy", "--all", "--yes").stdout
 
