@@ -10,6 +10,9 @@ short_description: Read the NVIDIA driver's version, the newest CUDA it runs, an
 description:
   - Asks C(nvidia-smi). A missing or failing one is an answer too, not an error of this module.
 options: {}
+attributes:
+  check_mode:
+    support: full
 author:
   - fluxlora
 """

@@ -20,6 +20,9 @@ options:
     type: list
     elements: str
     required: true
+attributes:
+  check_mode:
+    support: full
 author:
   - fluxlora
 """

@@ -125,6 +125,9 @@ options:
     description: Time between two looks; a question that failed is asked again after a second at most.
     type: float
     default: 10
+attributes:
+  check_mode:
+    support: full
 author:
   - fluxlora
 """

@@ -98,6 +98,9 @@ options:
     default: false
 notes:
   - Options that are not given have the values of the training guide; see src/fluxlora/requirements.py.
+attributes:
+  check_mode:
+    support: full
 author:
   - fluxlora
 """

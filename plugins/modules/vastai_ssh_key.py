@@ -25,6 +25,9 @@ options:
     type: str
     choices: [present, absent]
     default: present
+attributes:
+  check_mode:
+    support: full
 author:
   - fluxlora
 """
