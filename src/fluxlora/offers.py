@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from fluxlora.bait import GoingRates
 from fluxlora.bids import Bid, Stake, choose
 from fluxlora.budget import Left, Rates, Terms
 from fluxlora.costs import (
@@ -28,10 +28,6 @@ __all__ = ["Cost", "Ranked", "Ranking", "Refused", "Requirements", "find", "rank
 
 # vast.ai limits searches to ten a minute.
 MOST_ANSWERS = 8
-# A price that is this small a share of what others ask for as much GPU is bait, or a machine that does not work.
-BAIT_SHARE = 0.3
-# So many others of the same GPU say what it costs; with fewer, the whole market does, by what its GPUs compute.
-ENOUGH_OTHERS = 3
 _SHOWN = 10
 
 
@@ -162,68 +158,33 @@ def _known(offer: Offer, usual: Mapping[tuple[int | None, int | None], float]) -
 def rank(offers: Sequence[Offer], need: Requirements, own: Mapping[str, Correction] | None = None) -> Ranking:
     """Cheapest first among the offers that fit; the rest with the reason each was passed over."""
     speeds = {offer.id: _speed(offer, own) for offer in offers}
-    market = Market.of(offers, speeds, need)
+    rates = GoingRates.of(offers, speeds, need.disk_gb)
     fitting: list[Ranked] = []
     refused: list[Refused] = []
     for offer in offers:
-        speed = speeds[offer.id]
-        why = nonsense(offer) or unfit(offer, need) or market.bait(offer)
-        if not why and speed is None:
-            why = Refusal("speed unknown", f"is a {offer.gpu_name or 'GPU without a name'}, of which nothing is known")
-        if why or speed is None:
-            refused.append(Refused(offer, why or Refusal("speed unknown", "")))
-            continue
-        bid = _bid(offer, speed, need) if need.interruptible else None
-        if need.interruptible and bid is None:
-            refused.append(Refused(offer, Refusal("bid", "costs less on demand than its least bid")))
-            continue
-        each = _ranked(offer, speed, need, bid)
-        if late := _beyond(each.offer, each.cost, need):
-            refused.append(Refused(each.offer, late))
+        found = _judge(offer, speeds[offer.id], need, rates)
+        if isinstance(found, Ranked):
+            fitting.append(found)
         else:
-            fitting.append(each)
+            refused.append(found)
     return Ranking(
         tuple(sorted(fitting, key=lambda each: (each.cost.total, -(each.offer.reliability or 0), each.offer.id))),
         tuple(sorted(refused, key=lambda each: (each.offer.price_per_hour or 0, each.offer.id))),
     )
 
 
-@dataclass(frozen=True)
-class Market:
-    """What others ask: $ an hour for a GPU, by its name, and for what a GPU computes."""
-
-    prices: Mapping[str, Mapping[int, float]]
-    per_tflops: Mapping[int, float]
-    speeds: Mapping[int, Speed | None]
-    disk_gb: float
-
-    @classmethod
-    def of(cls, offers: Sequence[Offer], speeds: Mapping[int, Speed | None], need: Requirements) -> Market:
-        prices: dict[str, dict[int, float]] = {}
-        per_tflops: dict[int, float] = {}
-        for offer in offers:
-            if nonsense(offer) is None and offer.num_gpus:
-                price = gpu_per_hour(offer, need.disk_gb) / offer.num_gpus
-                prices.setdefault(offer.gpu_name, {})[offer.id] = price
-                if speed := speeds[offer.id]:
-                    per_tflops[offer.id] = price / speed.table_tflops
-        return cls(prices, per_tflops, speeds, need.disk_gb)
-
-    def bait(self, offer: Offer) -> Refusal | None:
-        """Whether the price is too good to be true."""
-        price = self.prices[offer.gpu_name][offer.id]
-        others = [each for key, each in self.prices[offer.gpu_name].items() if key != offer.id]
-        speed = self.speeds[offer.id]
-        if len(others) >= ENOUGH_OTHERS:
-            usual = statistics.median(others)
-        else:
-            elsewhere = [each for key, each in self.per_tflops.items() if key != offer.id]
-            if len(elsewhere) < ENOUGH_OTHERS or speed is None:
-                return None
-            usual = statistics.median(elsewhere) * speed.table_tflops
-        if price >= BAIT_SHARE * usual:
-            return None
-        return Refusal("too cheap to be true", f"asks ${price:.3f} an hour for a GPU that costs ${usual:.2f} elsewhere")
+def _judge(offer: Offer, speed: Speed | None, need: Requirements, rates: GoingRates) -> Ranked | Refused:
+    if refusal := nonsense(offer) or unfit(offer, need) or rates.too_cheap(offer):
+        return Refused(offer, refusal)
+    if speed is None:
+        name = offer.gpu_name or "GPU without a name"
+        return Refused(offer, Refusal("speed unknown", f"is a {name}, of which nothing is known"))
+    bid = _bid(offer, speed, need) if need.interruptible else None
+    if need.interruptible and bid is None:
+        return Refused(offer, Refusal("bid", "costs less on demand than its least bid"))
+    each = _ranked(offer, speed, need, bid)
+    late = _beyond(each.offer, each.cost, need)
+    return Refused(each.offer, late) if late else each
 
 
 def _ranked(offer: Offer, speed: Speed, need: Requirements, bid: Bid | None) -> Ranked:

@@ -172,7 +172,7 @@ def _misses(offer: Offer, need: Requirements) -> Iterator[Refusal]:
         yield Refusal("failed before", "failed for you not long ago")
     price, limit = offer.price_per_hour or 0, need.max_price_per_hour
     if limit is not None and price > limit:
-        yield Refusal("price per hour", f"costs {price:g} $ an hour, {limit:g} allowed")
+        yield Refusal("price per hour", f"costs ${price:.3f} an hour, ${limit:g} allowed")
 
 
 def _share(offer: Offer) -> float | None:

@@ -186,10 +186,23 @@ def test_a_price_far_below_what_others_ask_for_the_same_gpu_is_bait() -> None:
     assert "elsewhere" in ranking.refused[0].reason
 
 
+def test_storage_that_costs_more_than_everything_is_no_offer() -> None:
+    ranking = only(replace(SAMPLE, storage_usd_per_gb_month=900.0, storage_usd_per_hour=None))
+    assert "storage" in ranking.refused[0].reason
+
+
 def test_a_rare_gpu_is_held_against_what_the_market_asks_for_as_much_computing() -> None:
     others = [replace(SAMPLE, id=number) for number in range(4)]
     ranking = rank([*others, replace(SAMPLE, id=99, gpu_name="B200", price_per_hour=0.3)], NEED)
     assert [each.offer.id for each in ranking.refused] == [99]
+
+
+def test_many_baits_of_a_kind_do_not_make_their_price_the_usual_one() -> None:
+    others = [replace(SAMPLE, id=number, gpu_name="RTX 3090", price_per_hour=0.18) for number in range(30)]
+    baits = [replace(SAMPLE, id=100 + number, gpu_name="H100 SXM", price_per_hour=0.1) for number in range(10)]
+    ranking = rank([*others, *baits], NEED)
+    assert {each.offer.gpu_name for each in ranking.fitting} == {"RTX 3090"}
+    assert {each.why.kind for each in ranking.refused} == {"too cheap to be true"}
 
 
 def test_a_gpu_of_which_nothing_is_known_is_refused_and_one_with_figures_is_marked() -> None:
