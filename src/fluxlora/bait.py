@@ -15,49 +15,52 @@ from fluxlora.speeds import Speed
 BAIT_SHARE = 0.3
 # Somebody may list many of a kind: what the whole market asks for as much computing catches that, and differs more.
 MASS_BAIT_SHARE = 0.15
-# So many others of the same GPU say what it costs; with fewer, the whole market does, by what its GPUs compute.
-ENOUGH_OTHERS = 3
+# So many offers of the same GPU say what it costs, a bait among them hardly moving their median; with fewer, the whole
+# market says it, by what its GPUs compute.
+ENOUGH = 4
 
 
 @dataclass(frozen=True)
 class GoingRates:
-    """What others ask, $ an hour: for a GPU, by its name, and for each TFLOPS that a training gets of it."""
+    """What is usually asked, $ an hour: for a GPU, by its name, and for each TFLOPS that a training gets of one."""
 
-    prices: Mapping[str, Mapping[int, float]]
-    per_tflops: Mapping[int, float]
+    usual: Mapping[str, float]
+    usual_per_tflops: float | None
+    disk_gb: float
 
     @classmethod
     def of(cls, offers: Sequence[Offer], speeds: Mapping[int, Speed | None], disk_gb: float) -> GoingRates:
-        prices: dict[str, dict[int, float]] = {}
-        per_tflops: dict[int, float] = {}
+        by_name: dict[str, list[float]] = {}
+        per_tflops: list[float] = []
         for offer in offers:
-            price = gpu_per_hour(offer, disk_gb) / (offer.num_gpus or 1)
+            price = _price(offer, disk_gb)
             if nonsense(offer) or price <= 0:
                 continue
-            prices.setdefault(offer.gpu_name, {})[offer.id] = price
+            by_name.setdefault(offer.gpu_name, []).append(price)
             if speed := speeds[offer.id]:
-                per_tflops[offer.id] = price / speed.table_tflops
-        return cls(prices, per_tflops)
+                per_tflops.append(price / speed.table_tflops)
+        return cls(
+            {name: statistics.median(prices) for name, prices in by_name.items() if len(prices) >= ENOUGH},
+            statistics.median(per_tflops) if len(per_tflops) >= ENOUGH else None,
+            disk_gb,
+        )
 
-    def too_cheap(self, offer: Offer) -> Refusal | None:
+    def too_cheap(self, offer: Offer, speed: Speed | None) -> Refusal | None:
         """Whether the price is too good to be true. Only for offers whose figures make sense."""
-        prices, computing = self.prices.get(offer.gpu_name, {}), self.per_tflops
-        if offer.id not in prices:
+        price, usual = _price(offer, self.disk_gb), self.usual.get(offer.gpu_name)
+        if price <= 0:
             return Refusal("impossible figures", "asks more for its storage than for everything")
-        price, others, elsewhere = prices[offer.id], _others(prices, offer), _others(computing, offer)
-        if others and price < BAIT_SHARE * statistics.median(others):
-            return _lure(price, statistics.median(others))
-        if elsewhere and offer.id in computing:
-            share = computing[offer.id] / statistics.median(elsewhere)
-            if share < (MASS_BAIT_SHARE if others else BAIT_SHARE):
-                return _lure(price, price / share)
+        if usual is not None and price < BAIT_SHARE * usual:
+            return _lure(price, usual)
+        if self.usual_per_tflops is not None and speed is not None:
+            elsewhere = self.usual_per_tflops * speed.table_tflops
+            if price < (BAIT_SHARE if usual is None else MASS_BAIT_SHARE) * elsewhere:
+                return _lure(price, elsewhere)
         return None
 
 
-def _others(prices: Mapping[int, float], offer: Offer) -> list[float]:
-    """What the others ask, where they are enough to say what is usual."""
-    others = [price for key, price in prices.items() if key != offer.id]
-    return others if len(others) >= ENOUGH_OTHERS else []
+def _price(offer: Offer, disk_gb: float) -> float:
+    return gpu_per_hour(offer, disk_gb) / (offer.num_gpus or 1)
 
 
 def _lure(price: float, usual: float) -> Refusal:

@@ -174,7 +174,7 @@ def rank(offers: Sequence[Offer], need: Requirements, own: Mapping[str, Correcti
 
 
 def _judge(offer: Offer, speed: Speed | None, need: Requirements, rates: GoingRates) -> Ranked | Refused:
-    if refusal := nonsense(offer) or unfit(offer, need) or rates.too_cheap(offer):
+    if refusal := nonsense(offer) or unfit(offer, need) or rates.too_cheap(offer, speed):
         return Refused(offer, refusal)
     if speed is None:
         name = offer.gpu_name or "GPU without a name"

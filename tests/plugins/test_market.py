@@ -14,7 +14,7 @@ from fluxlora.requirements import Requirements
 from fluxlora.vastai import OFFERS_PER_ANSWER, Vast
 from fluxlora.work import Work
 
-SEED, MACHINES = 3, 20
+SEED, MACHINES = 3, 30
 QUANTISED = Work(precision="int8-quanto", batch_size=4, steps=3000)
 
 
@@ -49,12 +49,13 @@ def test_the_cheapest_run_is_found_behind_64_cheaper_hours(large: VastServer, ne
     found, whole = find(Vast(large.api_key, large.url), need), everything(need)
     assert len(whole.fitting) > 10
     assert found.fitting[0].cost.total == pytest.approx(whole.fitting[0].cost.total, rel=1e-3)
-    assert 2 <= searched(large) <= 9
+    # vast.ai's limit is ten a minute.
+    assert 2 <= searched(large) <= 10
     assert found.cut_at is None
 
 
 def test_the_cheapest_run_is_not_among_the_64_cheapest_hours(large: VastServer) -> None:
-    need = Requirements(gpu_ram_gb=40)
+    need = Requirements(gpu_ram_gb=15, work=QUANTISED)
     first = Vast(large.api_key, large.url).offers(need.query(), disk_gb=need.disk_gb)
     assert len(first) == OFFERS_PER_ANSWER
     assert everything(need).fitting[0].offer.id not in [offer.id for offer in first]
