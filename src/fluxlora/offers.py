@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from fluxlora.bait import GoingRates
 from fluxlora.bids import Bid, Stake, choose
@@ -19,105 +17,16 @@ from fluxlora.costs import (
     redone_hours,
     storage_per_hour,
 )
+from fluxlora.ranking import Ranked, Ranking, Refused
 from fluxlora.records import Offer
 from fluxlora.requirements import Refusal, Requirements, nonsense, unfit
-from fluxlora.speeds import Basis, Correction, Speed, speed_of
+from fluxlora.speeds import Correction, Speed, speed_of
 from fluxlora.vastai import OFFERS_PER_ANSWER, Vast
 
 __all__ = ["Cost", "Ranked", "Ranking", "Refused", "Requirements", "find", "rank"]
 
 # vast.ai limits searches to ten a minute.
 MOST_ANSWERS = 8
-_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Ranked:
-    offer: Offer
-    cost: Cost
-    # For an interruptible one: what is bid, which `offer` has for its price.
-    bid: Bid | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        bid = {"bid_per_hour": self.bid.per_hour} if self.bid else {}
-        return {**asdict(self.offer), "cost": self.cost.as_dict(), **bid}
-
-
-@dataclass(frozen=True)
-class Refused:
-    offer: Offer
-    why: Refusal
-
-    @property
-    def reason(self) -> str:
-        return self.why.reason
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self.offer), "reason": self.why.reason, "kind": self.why.kind}
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """`fitting` is sorted, cheapest run first. Where `cut_at` is a price, what costs more an hour was not looked at.
-
-    `on_demand` is the cheapest run at a fixed price, where bids were asked for.
-    """
-
-    fitting: tuple[Ranked, ...]
-    refused: tuple[Refused, ...]
-    cut_at: float | None = None
-    on_demand: Ranked | None = None
-
-    @property
-    def nearest(self) -> Refusal | None:
-        """Where nothing fits: the offer for which the least must be raised of budget and deadline, and nothing else."""
-        beyond = [each.why for each in self.refused if each.why.missing_usd or each.why.missing_hours]
-        return min(
-            () if self.fitting else beyond,
-            key=lambda why: (bool(why.missing_usd) + bool(why.missing_hours), why.missing_usd, why.missing_hours),
-            default=None,
-        )
-
-    def lines(self, *, refused: bool = False) -> list[str]:
-        """The best ones as a person reads them, then why the others were passed over: counted, or each."""
-        head = f"{'cost':<7}  {'range':<17}  {'hours':>6}  {'range':>11}  {'$/h':>6}  {'GPU':<19}  {'place':<16}  notes"
-        shown = [_line(each) for each in self.fitting[:_SHOWN]]
-        more = len(self.fitting) - len(shown)
-        return [
-            *([head, *shown] if shown else ["No offer fits."]),
-            *([f"{more} more fit and cost more"] if more else []),
-            *self._bidding(),
-            *(self._refusals() if refused else self._counts()),
-            *([f"Offers above ${self.cut_at:.2f} an hour were not looked at."] if self.cut_at is not None else []),
-        ]
-
-    def _bidding(self) -> list[str]:
-        """What the best bid is expected to save and to lose."""
-        best = next(iter(self.fitting), None)
-        if best is None or best.bid is None:
-            return []
-        often = best.bid.interruptions_per_hour * best.cost.hours.total
-        told = (
-            f"Interruptible: ${best.bid.per_hour:.3f} an hour is bid, ${best.offer.min_bid_per_hour or 0:.3f} is the "
-            f"least. It is assumed to be taken away {often:.1f} times, and ${best.cost.retry:.2f} of the cost are "
-            "for doing again what is lost then."
-        )
-        if self.on_demand is None:
-            return [f"{told} Nothing fits on demand."]
-        saved = self.on_demand.cost.total - best.cost.total
-        difference = f"${saved:.2f} less" if saved >= 0 else f"${-saved:.2f} MORE"
-        return [f"{told} That is {difference} than the cheapest on demand, ${self.on_demand.cost.total:.2f}."]
-
-    def _counts(self) -> list[str]:
-        kinds = Counter(each.why.kind for each in self.refused)
-        told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-        return [f"{len(self.refused)} were passed over: {told}"] if told else []
-
-    def _refusals(self) -> list[str]:
-        return [
-            f"passed over: {_gpus(each.offer)} at ${_price(each.offer)}/h, offer {each.offer.id}, {each.reason}"
-            for each in self.refused
-        ]
 
 
 def find(vast: Vast, need: Requirements, own: Mapping[str, Correction] | None = None) -> Ranking:
@@ -233,36 +142,3 @@ def _speed(offer: Offer, own: Mapping[str, Correction] | None) -> Speed | None:
     return speed_of(
         offer.gpu_name, gpus=offer.num_gpus or 1, dlperf=offer.dlperf, total_flops=offer.total_flops, own=own
     )
-
-
-def _line(each: Ranked) -> str:
-    cost, offer = each.cost, each.offer
-    runs = f"{cost.own_runs} run{'s' if cost.own_runs > 1 else ''} of your own"
-    notes = ", ".join(
-        note
-        for note, holds in (
-            ("speed estimated", cost.basis is Basis.ESTIMATED and not cost.own_runs),
-            (runs, cost.own_runs),
-            ("not verified", offer.verification != "verified"),
-        )
-        if holds
-    )
-    return (
-        f"{f'${cost.total:.2f}':<7}  {f'${cost.low:.2f} to ${cost.high:.2f}':<17}  {cost.hours.total:>6.1f}  "
-        f"{f'{cost.hours_low:.1f} to {cost.hours_high:.1f}':>11}  {_price(offer):>6}  {_gpus(offer):<19}  "
-        f"{_printable(offer.geolocation).strip(', ')[:16]:<16}  {notes}"
-    ).rstrip()
-
-
-def _gpus(offer: Offer) -> str:
-    name = _printable(offer.gpu_name)
-    return f"{offer.num_gpus} x {name}" if (offer.num_gpus or 1) > 1 else name
-
-
-def _printable(text: str) -> str:
-    """A host writes it, and a terminal obeys."""
-    return "".join(letter for letter in text if letter.isprintable())
-
-
-def _price(offer: Offer) -> str:
-    return "?" if offer.price_per_hour is None else f"{offer.price_per_hour:.3f}"

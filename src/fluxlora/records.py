@@ -41,6 +41,11 @@ def text_of(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
+def name_of(value: Any) -> str:
+    """A text of one line. A host writes it, and a terminal would obey what is not printable."""
+    return "".join(letter for letter in text_of(value) if letter.isprintable())
+
+
 @dataclass(frozen=True)
 class Offer:
     """What somebody asks for a machine. Unknown numbers are None. Sizes are decimal, as vast.ai counts them."""
@@ -95,13 +100,13 @@ class Offer:
             id=int(row["id"]),
             machine_id=whole_of(row.get("machine_id")),
             host_id=whole_of(row.get("host_id")),
-            gpu_name=text_of(row.get("gpu_name")),
+            gpu_name=name_of(row.get("gpu_name")),
             num_gpus=whole_of(row.get("num_gpus")),
             gpu_share=number_of(row.get("gpu_frac")),
             gpu_ram_mb=whole_of(row.get("gpu_ram")),
             cpu_ram_mb=whole_of(row.get("cpu_ram")),
             cpu_cores=number_of(row.get("cpu_cores_effective")),
-            cpu_arch=text_of(row.get("cpu_arch")),
+            cpu_arch=name_of(row.get("cpu_arch")),
             disk_gb=number_of(row.get("disk_space")),
             inet_down_mbps=number_of(row.get("inet_down")),
             inet_up_mbps=number_of(row.get("inet_up")),
@@ -117,9 +122,9 @@ class Offer:
             driver_version=text_of(row.get("driver_version")),
             direct_ports=whole_of(row.get("direct_port_count")),
             static_ip=bool(row.get("static_ip")),
-            geolocation=text_of(row.get("geolocation")),
-            address=text_of(row.get("public_ipaddr")),
-            verification=text_of(row.get("verification")),
+            geolocation=name_of(row.get("geolocation")),
+            address=name_of(row.get("public_ipaddr")),
+            verification=name_of(row.get("verification")),
             duration_seconds=number_of(row.get("duration")),
             dlperf=number_of(row.get("dlperf")),
             total_flops=number_of(row.get("total_flops")),
@@ -221,7 +226,7 @@ class Instance:
             proxy_host=text_of(row.get("ssh_host")),
             # The proxy's ssh_port leads to jupyter where jupyter runs, sshd is the next one.
             proxy_port=None if ssh_port is None else ssh_port + jupyter,
-            gpu_name=text_of(row.get("gpu_name")),
+            gpu_name=name_of(row.get("gpu_name")),
             num_gpus=whole_of(row.get("num_gpus")),
             gpu_ram_mb=whole_of(row.get("gpu_ram")),
             cpu_ram_mb=whole_of(row.get("cpu_ram")),
@@ -232,7 +237,7 @@ class Instance:
             inet_down_usd_per_gb=number_of(row.get("inet_down_cost")),
             inet_up_usd_per_gb=number_of(row.get("inet_up_cost")),
             is_bid=bool(row.get("is_bid")),
-            geolocation=text_of(row.get("geolocation")),
+            geolocation=name_of(row.get("geolocation")),
             machine_id=whole_of(row.get("machine_id")),
             host_id=whole_of(row.get("host_id")),
             started_at=number_of(row.get("start_date")),

@@ -15,7 +15,8 @@ from fluxlora.requirements import Requirements
 from fluxlora.speeds import Basis, Correction, Speed
 from fluxlora.work import Work
 
-SAMPLE = Offer.from_record(json.loads((Path(__file__).parents[1] / "data" / "vast" / "offer.json").read_text()))
+RECORD = json.loads((Path(__file__).parents[1] / "data" / "vast" / "offer.json").read_text())
+SAMPLE = Offer.from_record(RECORD)
 # What the published example of an offer, an RTX 4090 for $0.41 with 100 GB, is good for.
 NOTHING = Work(steps=0, validations=0, latents=0, captions=0, download_gb=0, upload_gb=0, checkpoint_gb=0, batch_size=1)
 NEED = Requirements(gpu_ram_gb=24, disk_gb=100, work=replace(NOTHING, steps=3600))
@@ -233,8 +234,8 @@ def test_your_own_runs_move_an_offer_and_are_named() -> None:
 
 
 def test_control_characters_of_a_host_never_reach_the_terminal() -> None:
-    line = only(replace(SAMPLE, geolocation="\x1b[2J\nUtah, US")).lines()[1]
-    assert line.isprintable()
+    odd = Offer.from_record(RECORD | {"geolocation": "\x1b[2J\nUtah, US", "gpu_name": "RTX\x07 4090"})
+    assert all(line.isprintable() for line in [*only(odd).lines(), odd.gpu_name, odd.geolocation])
 
 
 def test_an_offer_is_json_with_its_cost() -> None:
