@@ -57,6 +57,8 @@ def test_a_run_that_pushes_nothing_needs_no_right_to_write() -> None:
     [
         (MODEL, "", {"hub token": "no_token"}),
         (MODEL, "hf_somebodyelses", {"hub token": "bad_token"}),
+        (MODEL, "hf_somebodyelses\n", {"hub token": "bad_token"}),
+        (MODEL, "hf_…", {"hub token": "bad_token"}),
         ("black-forest-labs/FLUX.1-Fill-dev", None, {"hub model": "gated"}),
         ("nobody/nothing", None, {"hub model": "no_such_model"}),
         ("no name/of a repository/", None, {"hub model": "no_such_model"}),

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from replay import replaying
+from wandb.sdk.lib.wbauth.validation import check_api_key
 
 from conftest import VastServer
 from fluxlora.doctor import State
@@ -47,3 +48,17 @@ def test_a_server_in_trouble_is_no_bad_key_and_the_way_round_it_is_told(answer: 
         found = examine("0" * 40, base_url=server.url)
     assert (found.state, found.code) == (State.FAILED, "unreachable")
     assert "WANDB_MODE=offline" in found.remedy
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a" * 39, "a" * 40, "wandb_v1_" + "A9_" * 26, "local-" + "b" * 40, "local-" + "b" * 39,
+        "b" * 20 + "-" + "b" * 30,
+        "header.payload.signature", "a" * 40 + ".b", "a" * 40 + "\n", " " + "a" * 40, "-" * 41, "a" * 40 + "-",
+    ],
+)  # fmt: skip
+def test_a_key_is_no_key_to_us_where_it_is_none_to_the_client(vast: VastServer, key: str) -> None:
+    """Those that the client would send are asked about, and nobody has them."""
+    found = examine(key, base_url=vast.wandb_url)
+    assert found.sentence.startswith("no key of") == (check_api_key(key) is not None)

@@ -31,6 +31,9 @@ def examine(
         return [
             failed(TOKEN, f"HF_TOKEN is not set, and {model} is given to known accounts only", _login(), "no_token")
         ]
+    if not token.isascii() or not token.isprintable() or " " in token:
+        sentence = "HF_TOKEN holds more than a token: a space, a line break or another odd character"
+        return [failed(TOKEN, sentence, f"copy it again from {_TOKENS_PAGE}, and: export HF_TOKEN=…", "bad_token")]
     api = _client(token, endpoint)
     try:
         me = _ask(api.whoami, "whoami")

@@ -16,8 +16,10 @@ DEFAULT_URL = "https://api.wandb.ai"
 _KEY_PAGE = "https://wandb.ai/authorize"
 _TIMEOUT_SECONDS = 15.0
 VIEWER = "query Viewer {viewer {id entity username email flags teams {edges {node {name}}}}}"
-# What the client itself takes: a prefix and a dash where the server is one's own, then 40 characters or more.
-_SHAPE = re.compile(r"([^-]*-)?[\w-]{40,}")
+# What the client itself takes: 40 characters or more, after a dash where one's own server puts a prefix before it; or
+# a token of three parts.
+_SECRET = re.compile(r"[\w-]{40,}", re.ASCII)
+_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
 def examine(key: str, *, report_to: str = "wandb", mode: str = "", base_url: str | None = None) -> Check:
@@ -33,9 +35,12 @@ def examine(key: str, *, report_to: str = "wandb", mode: str = "", base_url: str
             f"to watch them live: {_KEY_PAGE}",
         )
     remedy = f"copy the key from {_KEY_PAGE}, and: export WANDB_API_KEY=…"
-    if not _SHAPE.fullmatch(key):
+    if not _TOKEN.fullmatch(key) and not _SECRET.fullmatch(key.partition("-")[2] if "-" in key else key):
         return failed(
-            NAME, f"no key of Weights & Biases, which has 40 characters or more; {len(key)} here", remedy, "bad_key"
+            NAME,
+            f"no key of Weights & Biases, which has 40 letters and digits or more: {len(key)} characters here",
+            remedy,
+            "bad_key",
         )
     return _proven(key, (base_url or DEFAULT_URL).rstrip("/"), remedy)
 
