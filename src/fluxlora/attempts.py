@@ -73,6 +73,7 @@ class Attempts:
             gpu_name=offer.gpu_name,
             machine_id=offer.machine_id,
             host_id=offer.host_id,
+            address=offer.address,
             bid_per_hour=choice.bid_per_hour,
             is_bid=choice.bid_per_hour is not None,
         )
@@ -88,7 +89,7 @@ class Attempts:
             "reason": sentence,
             "machine_id": offer.machine_id if seen is None else seen.machine_id,
             "host_id": offer.host_id if seen is None else seen.host_id,
-            "address": seen.direct_host if seen else "",
+            "address": offer.address or (seen.direct_host if seen else ""),
         }
         self._failures.append(self._write(Event.FAILED, instance_id, **facts))
         self._write(Event.DESTROYED, instance_id, spent_usd=usd)

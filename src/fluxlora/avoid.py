@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from fluxlora.journal import Entry, Event
+from fluxlora.records import Offer
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -70,6 +71,10 @@ class Avoid:
     machine_ids: frozenset[int] = frozenset()
     host_ids: frozenset[int] = frozenset()
     addresses: frozenset[str] = frozenset()
+
+    def covers(self, offer: Offer) -> bool:
+        by_owner = offer.machine_id in self.machine_ids or offer.host_id in self.host_ids
+        return by_owner or offer.address in self.addresses
 
 
 def avoided(entries: Iterable[Entry], now: float) -> Avoid:

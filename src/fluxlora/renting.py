@@ -250,11 +250,7 @@ class _Renter:
         )
         self.failures.append(error)
         avoid = self.attempts.avoid()
-        self.choices = [
-            each
-            for each in self.choices
-            if each.offer.machine_id not in avoid.machine_ids and each.offer.host_id not in avoid.host_ids
-        ]
+        self.choices = [each for each in self.choices if not avoid.covers(each.offer)]
 
     def _destroy(self, instance_id: int) -> None:
         try:

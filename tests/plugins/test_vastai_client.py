@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from fluxlora.errors import VastError
 from fluxlora.labels import Label
 from fluxlora.offers import Requirements, find
 from fluxlora.records import Instance, Offer
+from fluxlora.rehearsal.faults import FAULTS
 from fluxlora.renting import Limits, ensure_instance
 from fluxlora.vastai import Rent, Vast
 
@@ -246,6 +248,29 @@ def test_a_running_instance_without_direct_ports_is_reached_through_the_proxy_af
     assert endpoint
     assert not endpoint.direct
     assert len(replay.requests) > 5
+
+
+# Not those that end every call at its first question.
+ACTING = sorted(set(FAULTS) - {"search_quota", "auth_401", "auth_404", "forbidden_403"})
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_whatever_faults_meet_one_instance_at_most_is_left_and_it_is_named(
+    vast: VastServer, offers: list[Choice], number: int
+) -> None:
+    chance = random.Random(number)
+    for name in chance.sample(ACTING, 4):
+        vast.fault(name, times=chance.choice((1, 1, 2, 5)))
+    account = client(vast.url, vast.api_key, timeout_seconds=0.5)
+    waits = Waits(boot=0.5, appear=0.3, lost=1, vanish=3, poll=0.02)
+    try:
+        named = ensure_instance(account, rent(), offers, waits=waits).instance
+        instance_id = named and named.id
+    except VastError as error:
+        instance_id = error.instance_id
+    vast.call("DELETE", "/rehearsal/faults")
+    left = [each["id"] for each in vast.ledger()["instances"] if not each["closed"]]
+    assert left == ([instance_id] if left else []), f"{instance_id} is named"
 
 
 def test_a_run_with_other_presets_is_refused(vast: VastServer, ensure: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
@@ -62,7 +63,9 @@ async def rent_seen_late(call: Call, answer: Answer) -> Response:
 
     async def later() -> None:
         await asyncio.sleep(UNSEEN_SECONDS)
-        await answer()
+        # A refusal would reach nobody either.
+        with contextlib.suppress(Exception):
+            await answer()
 
     task = asyncio.create_task(later())
     _background.add(task)
