@@ -127,7 +127,8 @@ def init(mint_key: bool, settings: tuple[str, ...]) -> None:
 @_settable
 def doctor(run: str | None, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Prove every key, the credit, the ssh key and this computer; with RUN also what that run needs. Spends nothing."""
-    _finish(_play("doctor", _named(run) | _chosen(presets) | _settings(settings), offline=True))
+    outcome = _play("doctor", _named(run) | _chosen(presets) | _settings(settings), offline=True)
+    sys.exit(1 if outcome.code else 0)
 
 
 @cli.command("import")

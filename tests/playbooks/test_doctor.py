@@ -66,7 +66,7 @@ def test_init_makes_and_registers_what_is_missing_once_and_only_in_earnest(paper
 def test_the_doctor_tells_all_that_is_wrong_with_a_run_at_once_and_fails(paper: Bench, tmp_path: Path) -> None:
     gated = "doctor_model=black-forest-labs/FLUX.1-Fill-dev"
     done = command(paper, tmp_path, "fluxlora", "doctor", "my-style", "-p", "512", "-e", gated)
-    assert done.returncode != 0
+    assert done.returncode == 1
     assert re.search(r"failed +ssh key +there is no .*\n +-> fluxlora init\n", done.stdout)
     assert "-> open https://huggingface.co/black-forest-labs/FLUX.1-Fill-dev with the account" in done.stdout
     assert "rehearsal/my-style will be made, private" in done.stdout

@@ -212,7 +212,7 @@ def test_what_ended_elsewhere_is_settled_once_and_only_in_earnest(
     assert codes(results[3:]) == [None, "bad_api_key"]
 
 
-MODULES = ["vastai_instance", "vastai_ssh_key", "vastai_offer_info", "vastai_audit"]
+MODULES = ["vastai_instance", "vastai_ssh_key", "vastai_offer_info", "vastai_audit", "vastai_api_key"]
 
 
 @pytest.fixture(scope="module")

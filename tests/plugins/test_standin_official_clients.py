@@ -142,6 +142,18 @@ def test_sdk_sees_the_account_its_secrets_and_its_charges(vast: VastServer, sdk:
     assert [charge["source"] for charge in charges] == [f"instance-{instance_id}"]
 
 
+def test_sdk_makes_a_key_of_small_scope_that_is_held_to_it_and_takes_it_back(vast: VastServer, sdk: Any) -> None:
+    made = sdk.create_api_key("reader", {"api": {"instance_read": {}}})
+    assert [key["name"] for key in sdk.show_api_keys()] == ["reader"]
+    reader = VastAI(api_key=made["key"], server_url=vast.url)
+    assert reader.show_instances() == []
+    with pytest.raises(HTTPError, match="403"):
+        reader.show_user()
+    sdk.delete_api_key(made["id"])
+    with pytest.raises(HTTPError, match="404"):
+        reader.show_instances()
+
+
 def test_sdk_raises_for_a_wrong_key(vast: VastServer) -> None:
     with pytest.raises(HTTPError, match="404"):
         VastAI(api_key="wrong", server_url=vast.url).show_instances()

@@ -257,6 +257,13 @@ async def create_api_key(call: Call) -> Body:
     return {"id": made.id, "key": made.key, "permissions": made.permissions}
 
 
+@endpoint("DELETE", "/api/v0/auth/apikeys/{id:int}")
+async def delete_api_key(call: Call) -> Body:
+    if not call.cloud.account.scoped_keys.pop(call.id, None):
+        raise Refusal(404, "not_found", f"API key {call.id} not found.")
+    return {"success": True}
+
+
 @endpoint("GET", "/api/v0/secrets")
 async def show_secrets(call: Call) -> Body:
     return {"success": True, "secrets": call.cloud.account.environment}
