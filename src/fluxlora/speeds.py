@@ -21,8 +21,8 @@ from fluxlora.work import Work
 BATCH_SECONDS = 0.2
 # Several GPUs exchange the adapter's gradients, 0.1 to 0.5 GB, and wait for the slowest.
 SEVERAL_GPUS_FACTOR = 1.05
-# A picture on the way: moving the pipeline in, decoding, saving. A guess.
-PICTURE_SECONDS = 10.0
+# A picture on the way: moving the pipeline in, decoding, saving, and what a step of drawing takes besides. Guesses.
+PICTURE_SECONDS, DRAW_STEP_SECONDS = 10.0, 0.05
 
 
 class Basis(StrEnum):
@@ -183,7 +183,7 @@ class Speed:
 
     def draw_seconds(self, work: Work) -> float:
         """One picture on the way; only the first GPU draws."""
-        return PICTURE_SECONDS + work.inference_steps * (work.draw_tflop / self.tflops + BATCH_SECONDS / 4)
+        return PICTURE_SECONDS + work.inference_steps * (work.draw_tflop / self.tflops + DRAW_STEP_SECONDS)
 
 
 def step_seconds(work: Work, tflops: float, gpus: int = 1) -> float:
