@@ -156,11 +156,14 @@ def main() -> None:
     journal = Journal(Path(module.params["journal"]))
     try:
         found = look(Vast(module.params["api_key"], module.params["url"]), journal, module.params, time.time())
+        if not module.check_mode:
+            for each in found.settlements:
+                journal.write(Event.DESTROYED, each.run, each.instance_id, spent_usd=each.spent_usd, charged=True)
     except FluxloraError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
-    if not module.check_mode:
-        for each in found.settlements:
-            journal.write(Event.DESTROYED, each.run, each.instance_id, spent_usd=each.spent_usd, charged=True)
+    except OSError as error:
+        hint = "Look at the owner of the file and its folder."
+        module.fail_json(msg=f"The journal {journal.path} cannot be used: {error}.", hint=hint, code="no_journal")
     module.exit_json(changed=bool(found.settlements), **as_facts(found))
 
 

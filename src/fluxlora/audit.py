@@ -15,7 +15,8 @@ from fluxlora.labels import PREFIX, Label
 from fluxlora.records import DEAD, Charge, Instance
 
 DAY_SECONDS = 86_400
-# A row of the list may come this much later than the rent that made it.
+# A row of the list may come this much later than the rent that made it, and a run takes no longer to give back what it
+# has delivered.
 LAG_SECONDS = 300
 # After two days a rent that was never charged has cost nothing.
 UNCHARGED_SECONDS = 2 * DAY_SECONDS
@@ -178,7 +179,7 @@ def _judged(
         yield found(Kind.OVERDUE, f"{what}, for {hours:.0f} hours, and its lease was {lease_hours:g}.")
     rented = max((each.at for each in about if each.event is Event.RENTED), default=None)
     if rented is not None and any(
-        each.event is Event.DELIVERED and each.run == run and each.at > rented for each in entries
+        each.event is Event.DELIVERED and each.run == run and rented < each.at < now - LAG_SECONDS for each in entries
     ):
         yield found(Kind.DELIVERED, f"{what}, and its adapter is at home.")
 

@@ -205,11 +205,12 @@ def test_what_ended_elsewhere_is_settled_once_and_only_in_earnest(
     journal = Journal(tmp_path / "journal.jsonl")
     journal.write(Event.RENTED, "my-style", ended, at=time.time() - 600)
     wish = {"journal": str(journal.path)}
-    results = play("vastai_audit", wish | {"check_mode": True}, wish, wish, {}, wish | {"api_key": "wrong"})
+    others = ({}, wish | {"api_key": "wrong"}, {"journal": str(tmp_path)})
+    results = play("vastai_audit", wish | {"check_mode": True}, wish, wish, *others)
     assert changes(results[:3]) == [True, True, False]
     assert results[0]["settlements"] == results[1]["settlements"] != []
     assert [each.event for each in journal.entries()] == [Event.RENTED, Event.DESTROYED]
-    assert codes(results[3:]) == [None, "bad_api_key"]
+    assert codes(results[3:]) == [None, "bad_api_key", "no_journal"]
 
 
 MODULES = ["vastai_instance", "vastai_ssh_key", "vastai_offer_info", "vastai_audit", "vastai_api_key"]

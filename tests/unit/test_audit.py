@@ -65,6 +65,10 @@ def test_the_guard_has_an_hour_to_end_what_outlived_its_lease() -> None:
     assert look(instance(7, started_at=NOW - 24.9 * HOUR), journal=(rented(7, 25),)).findings == ()
 
 
+def test_a_run_that_has_just_delivered_is_about_to_give_its_instance_back() -> None:
+    assert look(instance(7), journal=(rented(7, 3), entry(Event.DELIVERED, 7, 0.05))).findings == ()
+
+
 def test_a_delivery_before_the_rent_was_another_training_s() -> None:
     journal = (rented(6, 9), entry(Event.DELIVERED, 6, 8), entry(Event.DESTROYED, 6, 7), rented(7, 1))
     assert look(instance(7), journal=journal).findings == ()
