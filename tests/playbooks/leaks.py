@@ -61,7 +61,7 @@ def command_lines(tokens: Sequence[str]) -> Iterator[set[str]]:
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.05):
+        while not over.wait(0.1):
             for file in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     line = file.read_bytes().decode(errors="replace")
