@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from replay import replaying
 
 from conftest import VastServer, serving
 from fluxlora.offers import Ranking, find, rank
@@ -67,3 +70,13 @@ def test_bids_are_priced_at_their_least_and_fixed_prices_are_dearer(large: VastS
     )
     assert bids.fitting[0].cost.gpu < fixed.fitting[0].cost.gpu
     assert bids.fitting[0].cost.retry > fixed.fitting[0].cost.retry
+
+
+def test_a_search_that_is_answered_the_same_again_ends_and_says_what_was_not_looked_at() -> None:
+    record = json.loads((Path(__file__).parents[1] / "data" / "vast" / "offer.json").read_text())
+    full = {"offers": [record | {"id": number} for number in range(OFFERS_PER_ANSWER)]}
+    with replaying((200, full)) as replay:
+        found = find(Vast("k", replay.url), Requirements(gpu_ram_gb=15, work=QUANTISED))
+    assert len(replay.requests) == 3
+    assert len(found.fitting) == OFFERS_PER_ANSWER
+    assert "Offers above $0.41 an hour were not looked at." in found.lines()
