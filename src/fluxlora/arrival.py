@@ -165,4 +165,6 @@ def _kind(seen: Instance) -> Failure:
     message = seen.status_message.lower()
     if any(fragment in message for fragment in MISSING_IMAGE):
         return Failure.IMAGE_MISSING
+    if seen.cur_state == seen.intended_status == "stopped":
+        return Failure.OUTBID
     return Failure.OFFLINE if seen.status in ("offline", "unknown") else Failure.INSTANCE_FAILED

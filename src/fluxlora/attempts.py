@@ -9,7 +9,6 @@ from typing import Any
 
 from fluxlora.avoid import Avoid, avoided
 from fluxlora.journal import Entry, Event, Journal
-from fluxlora.labels import Label
 from fluxlora.records import Instance, Offer
 
 
@@ -95,11 +94,9 @@ class Attempts:
         self._write(Event.DESTROYED, instance_id, spent_usd=usd)
 
     def destroyed(self, instance: Instance) -> None:
-        """The list was seen without it."""
-        label = Label.parse(instance.label)
+        """The list was seen without it; its price is taken for all of its time, as if it had always run."""
         hours = 0.0 if instance.started_at is None else max(0.0, time.time() - instance.started_at) / 3600
         usd = hours * (instance.price_per_hour or 0.0)
-        self.run = label.run if label else self.run
         self.note("destroyed", f"Instance {instance.id} was destroyed.", instance_id=instance.id, usd=usd)
         self._write(Event.DESTROYED, instance.id, spent_usd=usd)
 

@@ -63,8 +63,10 @@ def ensure_absent(
     if not there and not unlisted:
         return Ensured(None, changed=False)
     ended, asked = _until_gone(vast, target, prefix, waits, there)
-    attempts = Attempts("", journal)
+    attempts = Attempts(target if isinstance(target, str) else "", journal)
     for instance in ended:
+        if label := Label.parse(instance.label, prefix):
+            attempts.run = label.run
         attempts.destroyed(instance)
     if unlisted:
         attempts.note("destroyed", f"Instance {target}, which was not listed, was destroyed.", instance_id=int(target))

@@ -11,6 +11,7 @@ from fluxlora.attempts import Attempts, Choice
 from fluxlora.avoid import Failure
 from fluxlora.ending import Ensured, ensure_absent, how_to_end, of_run
 from fluxlora.errors import InputError, VastError
+from fluxlora.journal import Journal
 from fluxlora.labels import Label
 from fluxlora.login import Login
 from fluxlora.records import Instance
@@ -85,7 +86,8 @@ class _Renter:
         if len(there) > 1:
             raise VastError(
                 f"{self.run} has {len(there)} instances: {', '.join(str(each.id) for each in there)}.",
-                hint="Each costs money. Destroy the run, or the superfluous ones on https://cloud.vast.ai/instances/.",
+                hint="They cost money, and each may hold work that the others do not. Look, and destroy all but one on "
+                f"https://cloud.vast.ai/instances/, or all of them with `fluxlora destroy {self.run}`.",
                 code="duplicate_instances",
                 instance_id=there[0].id,
             )
@@ -252,9 +254,9 @@ class _Renter:
         avoid = self.attempts.avoid()
         self.choices = [each for each in self.choices if not avoid.covers(each.offer)]
 
-    def _destroy(self, instance_id: int) -> None:
+    def _destroy(self, instance_id: int, *, journal: Journal | None = None) -> None:
         try:
-            ensure_absent(self.vast, instance_id, waits=self.waits)
+            ensure_absent(self.vast, instance_id, prefix=self.rent.label.prefix, waits=self.waits, journal=journal)
         except VastError as error:
             raise self._left(error, instance_id) from error
 
@@ -280,7 +282,7 @@ class _Renter:
         except VastError as error:
             raise self._left(error, instance.id) from error
         for surplus in others:
-            self._destroy(surplus.id)
+            self._destroy(surplus.id, journal=self.attempts.journal)
             sentence = f"Instance {surplus.id} was a second one for {self.run}; it was destroyed."
             self.attempts.note("surplus", sentence, instance_id=surplus.id)
         if first.id != instance.id:

@@ -16,7 +16,15 @@ from fluxlora.rehearsal import engine
 
 pytestmark = pytest.mark.timeout(300)
 
-PLAY = "- hosts: training\n  gather_facts: false\n  roles: [provision]\n"
+# What the module can enter, Ansible can.
+PLAY = """
+- hosts: training
+  gather_facts: false
+  roles: [provision]
+  post_tasks:
+    - name: Enter it
+      ansible.builtin.raw: echo entered $CONTAINER_ID
+"""
 
 
 @pytest.fixture(scope="module")

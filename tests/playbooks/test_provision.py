@@ -87,7 +87,7 @@ def test_an_instance_that_was_there_before_is_kept_when_it_does_not_answer(vast:
     rented = rent(vast)
     done = provision()
     assert done.returncode != 0
-    assert f"Instance {rented} costs money" in done.stdout
+    assert f"It was kept, for it may hold checkpoints, and instance {rented} costs $" in done.stdout
     assert "fluxlora destroy my-style" in done.stdout
     assert vast.instance(rented) is not None
 

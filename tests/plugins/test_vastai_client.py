@@ -7,8 +7,10 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -250,11 +252,52 @@ def test_a_running_instance_without_direct_ports_is_reached_through_the_proxy_af
     assert len(replay.requests) > 5
 
 
+def test_an_outbid_machine_is_not_blamed() -> None:
+    stopped = sample("instance_outbid") | {"disk_space": 220.4, "machine_id": 10}
+    choices = [Choice(Offer(1, machine_id=10), bid_per_hour=0.5), Choice(Offer(2, machine_id=10), bid_per_hour=0.5)]
+    created, ended = (200, sample("create_ok")), (page(stopped), (404, sample("gone_404")), EMPTY, EMPTY)
+    with replaying(EMPTY, created, page(stopped), *ended, EMPTY, created, page(running())) as replay:
+        ensured = ensure_instance(client(replay.url), rent(), choices, waits=WAITS)
+    assert [attempt.code for attempt in ensured.attempts] == ["rented", "outbid", "rented"]
+
+
+def test_an_instance_may_be_a_little_dearer_than_its_offer_and_never_above_the_limit(
+    vast: VastServer, ensure: Callable[..., Any], offers: list[Choice]
+) -> None:
+    price = offers[0].offer.price_per_hour
+    assert price
+    assert ensure(limits=Limits(attempts=1, price_per_hour=price * 1.01)).attempts[-1].code == "rented"
+    vast.call("POST", "/rehearsal/reset")
+    with pytest.raises(VastError) as raised:
+        ensure_instance(
+            client(vast.url, vast.api_key), rent(), [Choice(replace(offers[1].offer, price_per_hour=None))],
+            limits=Limits(attempts=1, price_per_hour=0.01), waits=WAITS,
+        )  # fmt: skip
+    assert raised.value.code == "price_changed"
+    assert vast.ledger()["instances_left"] == 0
+
+
+def test_two_computers_that_rent_at_once_end_up_with_one_instance(vast: VastServer, offers: list[Choice]) -> None:
+    both = threading.Barrier(2)
+
+    def computer(choice: Choice) -> int | None:
+        account = client(vast.url, vast.api_key)
+        account.instances()
+        both.wait()
+        ensured = ensure_instance(account, rent(), [choice, *offers[2:]], waits=WAITS)
+        return ensured.instance and ensured.instance.id
+
+    with ThreadPoolExecutor(2) as computers:
+        first, second = computers.map(computer, offers[:2])
+    left = [each["id"] for each in vast.ledger()["instances"] if not each["closed"]]
+    assert [first] == [second] == left
+
+
 # Not those that end every call at its first question.
 ACTING = sorted(set(FAULTS) - {"search_quota", "auth_401", "auth_404", "forbidden_403"})
 
 
-@pytest.mark.parametrize("number", range(20))
+@pytest.mark.parametrize("number", range(12))
 def test_whatever_faults_meet_one_instance_at_most_is_left_and_it_is_named(
     vast: VastServer, offers: list[Choice], number: int
 ) -> None:
