@@ -213,35 +213,11 @@ def test_what_ended_elsewhere_is_settled_once_and_only_in_earnest(
     assert codes(results[3:]) == [None, "bad_api_key", "no_journal"]
 
 
-MODULES = ["vastai_instance", "vastai_ssh_key", "vastai_offer_info", "vastai_audit", "vastai_api_key"]
-
-
-@pytest.fixture(scope="module")
-def documentation() -> dict[str, Any]:
+def test_ansible_doc_shows_every_module() -> None:
+    names = {path.stem for path in (PROJECT / "plugins" / "modules").glob("*.py")}
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-doc"), "--json", *MODULES],
+        [str(Path(sys.executable).parent / "ansible-doc"), "--json", *names],
         env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_is_documented_as_it_is(documentation: dict[str, Any], module: str) -> None:
-    code = f"import json, {module}; print(json.dumps({module}.ARGUMENT_SPEC))"
-    spec = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT / "plugins" / "modules",
-        capture_output=True, text=True, timeout=30, check=True,
-    )  # fmt: skip
-    told = documentation[module]
-    assert interface(told["doc"]["options"]) == interface(json.loads(spec.stdout))
-    assert told["examples"]
-    assert {"code", "hint"} <= set(told["return"])
-
-
-def interface(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {
-        name: (option["type"], option.get("default"), option.get("choices"), option.get("required", False))
-        for name, option in options.items()
-    }
+    assert set(json.loads(done.stdout)) == names
