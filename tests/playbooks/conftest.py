@@ -113,6 +113,19 @@ class Bench:
         """How often an instance was rented so far."""
         return sum(r["method"] == "PUT" and "/asks/" in r["path"] for r in self.get("/rehearsal/requests"))
 
+    def hostvars(self) -> str:
+        """The inventory with every variable of every host."""
+        done = subprocess.run(
+            ["ansible-inventory", "--list"],
+            cwd=PROJECT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return done.stdout
+
     def ssh(self, instance: dict[str, Any], command: str, *, given: str | None = None) -> str:
         """What a command on the instance prints, with this on its standard input."""
         port = instance["ports"]["22/tcp"][0]["HostPort"]

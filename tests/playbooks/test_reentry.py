@@ -70,6 +70,7 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
             if phase == "training":
                 bench.ssh(bench.instances()[0], "pkill -9 -f simpletuner/train.py")
                 training = on_instance(bench, bench.instances()[0], tokens)
+                (folder / "hostvars.json").write_text(bench.hostvars())
             if phase in ("training", "fetching"):
                 facts = bench.ssh(bench.instances()[0], "cat /root/.fluxlora/progress.json")
                 trainers.append(json.loads(facts)["pid"])
@@ -116,7 +117,7 @@ def test_tokens_lie_in_one_file_of_the_instance_and_nowhere_else_and_go_before_i
     assert killed.training == {(one, "hub", "0o600"), (one, "wandb", "0o600")}
     assert killed.given_back == set()
     assert killed.command_lines == set()
-    assert killed.here == [], "logs of -vvv, facts, temporary files, state, artifacts"
+    assert killed.here == [], "logs of -vvv, host variables, facts, temporary files, state, artifacts"
 
 
 def test_a_host_that_vanishes_while_it_is_configured_is_noticed_within_seconds_and_its_cost_is_said(bench, tmp_path):
