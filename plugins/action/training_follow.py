@@ -14,8 +14,10 @@ from ansible.utils.display import Display
 
 from fluxlora.budget import of_lease
 from fluxlora.errors import FluxloraError
+from fluxlora.losses import wait_for_loss
 from fluxlora.progress import Progress
 from fluxlora.transfer import SshTarget, pull
+from fluxlora.vastai import Vast
 
 COSTS_EVERY_SECONDS = 600
 
@@ -45,6 +47,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             try:
                 progress, files = self._look(state, session)
             except AnsibleConnectionFailure as error:
+                if lost := _loss(args):
+                    display.display(f"{host}: its instance was {lost}")
+                    return result | {"changed": False, "lost": lost}
                 return result | self._failure("host_lost", f"{host} no longer answers: {error}")
             if (line := progress.line()) != shown:
                 display.display(f"{host}: {line}")
@@ -94,6 +99,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     @staticmethod
     def _failure(code: str, message: str) -> dict[str, Any]:
         return {"failed": True, "code": code, "msg": message}
+
+
+def _loss(args: dict[str, Any]) -> str:
+    """How the instance was taken away, where vast.ai says that it was."""
+    if not args.get("instance_id"):
+        return ""
+    try:
+        return wait_for_loss(Vast(), int(args["instance_id"]), seconds=float(args.get("lost_timeout_seconds", 120)))
+    except FluxloraError:
+        return ""
 
 
 class Costs:

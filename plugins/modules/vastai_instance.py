@@ -82,6 +82,10 @@ options:
   journal:
     description: File to append what was rented, what failed and what it cost to. Nothing is remembered without it.
     type: path
+  lost:
+    description: How the instance that is destroyed had been taken away before, as RV(loss) says; for the journal.
+    type: str
+    default: ""
   max_attempts:
     description: Most instances that are rented in one call, one after the other.
     type: int
@@ -167,6 +171,10 @@ instance:
     direct_port:
       description: Port that leads to its sshd.
       type: int
+loss:
+  description: How an interruptible instance was taken away; outbid, preempted or lost, and empty while it was not.
+  returned: success
+  type: str
 instance_absent:
   description: Whether vast.ai's list was seen without the instance, so that it costs nothing any more.
   returned: success
@@ -222,6 +230,7 @@ from fluxlora.errors import FluxloraError, InputError  # noqa: E402
 from fluxlora.journal import Journal  # noqa: E402
 from fluxlora.labels import Label  # noqa: E402
 from fluxlora.login import Login  # noqa: E402
+from fluxlora.losses import loss  # noqa: E402
 from fluxlora.records import Offer  # noqa: E402
 from fluxlora.renting import Limits, ensure_instance  # noqa: E402
 from fluxlora.vastai import Rent, Vast  # noqa: E402
@@ -244,6 +253,7 @@ ARGUMENT_SPEC = {
     "private_key_file": {"type": "path", "no_log": False},
     "known_hosts_dir": {"type": "path", "default": "~/.ssh/fluxlora_known_hosts"},
     "journal": {"type": "path"},
+    "lost": {"type": "str", "default": ""},
     "max_attempts": {"type": "int", "default": 3},
     "max_price_per_hour": {"type": "float"},
     "price_tolerance": {"type": "float", "default": 0.05},
@@ -297,7 +307,15 @@ def ensure(params: dict[str, Any], attempts: Attempts, *, dry_run: bool) -> Ensu
     prefix = params["label_prefix"]
     if params["state"] == "absent":
         target = params["instance_id"] or params["run"]
-        return ensure_absent(vast, target, prefix=prefix, waits=waits, dry_run=dry_run, journal=attempts.journal)
+        return ensure_absent(
+            vast,
+            target,
+            prefix=prefix,
+            waits=waits,
+            dry_run=dry_run,
+            journal=attempts.journal,
+            lost=params["lost"],
+        )
     label = Label(params["run"], tuple(params["presets"]), prefix)
     if params["state"] == "stopped":
         return ensure_stopped(vast, label.run, prefix=prefix, waits=waits, dry_run=dry_run)
@@ -344,6 +362,7 @@ def main() -> None:
     module.exit_json(
         changed=ensured.changed,
         instance=instance,
+        loss=loss(ensured.instance) if ensured.instance else "",
         instance_absent=absent,
         attempts=[asdict(attempt) for attempt in ensured.attempts],
     )

@@ -75,6 +75,10 @@ options:
       - What the run will do, as the plan of M(training_plan) has it under C(requirements.work). What is not given has
         the value of the guide's run.
     type: dict
+  done_steps:
+    description: The steps of the work that are done already, on an instance that was lost.
+    type: int
+    default: 0
   duration_hours:
     description: Hours that the host must still guarantee, when that is more than the run takes if it goes badly.
     type: float
@@ -85,7 +89,7 @@ options:
     description: Most hours that the run may be expected to take from now on. No limit when it is not given.
     type: float
   interruptible:
-    description: Whether to look for machines to bid on, priced at their least bids, in place of fixed prices.
+    description: Whether to look for machines to bid on, priced at the bid that suits the run, in place of fixed prices.
     type: bool
   journal:
     description:
@@ -230,6 +234,7 @@ ARGUMENT_SPEC = {
     "url": {"type": "str"},
     **REQUIREMENTS,
     "work": {"type": "dict"},
+    "done_steps": {"type": "int", "default": 0},
     "journal": {"type": "path"},
     "show_refused": {"type": "bool", "default": False},
 }
@@ -242,7 +247,9 @@ def requirements(params: Mapping[str, Any], remembered: list[Entry]) -> Requirem
         for name in REQUIREMENTS
         if (value := params[name]) is not None
     }
-    return Requirements(work=Work.of(params["work"] or {}), avoid=avoided(remembered, time.time()), **given)
+    return Requirements(
+        work=Work.of(params["work"] or {}).after(params["done_steps"]), avoid=avoided(remembered, time.time()), **given
+    )
 
 
 def main() -> None:

@@ -93,11 +93,25 @@ class Attempts:
         self._failures.append(self._write(Event.FAILED, instance_id, **facts))
         self._write(Event.DESTROYED, instance_id, spent_usd=usd)
 
-    def destroyed(self, instance: Instance) -> None:
-        """The list was seen without it; its price is taken for all of its time, as if it had always run."""
+    def destroyed(self, instance: Instance, lost: str = "") -> None:
+        """The list was seen without it; its price is taken for all of its time, as if it had always run.
+
+        `lost` is how it had been taken away before.
+        """
         hours = 0.0 if instance.started_at is None else max(0.0, time.time() - instance.started_at) / 3600
         usd = hours * (instance.price_per_hour or 0.0)
         self.note("destroyed", f"Instance {instance.id} was destroyed.", instance_id=instance.id, usd=usd)
+        if lost:
+            self._write(
+                Event.FAILED,
+                instance.id,
+                code=lost,
+                reason=f"It was {lost}.",
+                used=True,
+                machine_id=instance.machine_id,
+                host_id=instance.host_id,
+                address=instance.direct_host,
+            )
         self._write(Event.DESTROYED, instance.id, spent_usd=usd)
 
     def avoid(self) -> Avoid:

@@ -49,9 +49,11 @@ def ensure_absent(
     waits: Waits | None = None,
     dry_run: bool = False,
     journal: Journal | None = None,
+    lost: str = "",
 ) -> Ensured:
     """No instance with this id, or none of this run: asked for until two looks at the list have not found it.
 
+    `lost` says in the journal how it had been taken away before.
     Raises DestroyUnverified when it is still there, or cannot be seen to be gone, after `waits.vanish` seconds.
     """
     waits = waits or Waits()
@@ -67,7 +69,7 @@ def ensure_absent(
     for instance in ended:
         if label := Label.parse(instance.label, prefix):
             attempts.run = label.run
-        attempts.destroyed(instance)
+        attempts.destroyed(instance, lost)
     if unlisted:
         attempts.note("destroyed", f"Instance {target}, which was not listed, was destroyed.", instance_id=int(target))
     if asked > 1:

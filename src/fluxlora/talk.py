@@ -22,6 +22,7 @@ class Talk:
     draw: Callable[[str], Any] | None = None
     stages: dict[str, float] = field(default_factory=dict)
     _stage: str = ""
+    _coming: str = ""
     _since: float = field(default_factory=time.monotonic)
     _tenth: int = 0
 
@@ -30,7 +31,10 @@ class Talk:
         data = event.get("event_data", {})
         match event.get("event"):
             case "playbook_on_play_start":
-                self._enter(data["name"])
+                self._coming = data["name"]
+            # Not before: a play may have no hosts.
+            case "playbook_on_task_start":
+                self._enter(self._coming)
             case "playbook_on_stats":
                 self._enter("")
             case "runner_on_ok" | "runner_item_on_ok" if data.get("task_action") == "ansible.builtin.debug":
@@ -51,10 +55,12 @@ class Talk:
             self._tenth = tenth
 
     def _enter(self, stage: str) -> None:
+        if stage == self._stage:
+            return
         now = time.monotonic()
         if self._stage:
             self.stages[self._stage] = self.stages.get(self._stage, 0.0) + now - self._since
-        if stage and stage != self._stage:
+        if stage:
             self.say(f"== {stage}")
         self._stage, self._since = stage, now
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from fluxlora.errors import InputError
@@ -65,6 +65,16 @@ class Work:
 
     def as_facts(self) -> dict[str, Any]:
         return asdict(self)
+
+    def after(self, step: int) -> Work:
+        """What is left of it after a step whose checkpoint was saved: the start has to be made again, the rest not."""
+        share = max(self.steps - step, 0) / self.steps if self.steps else 0.0
+        return replace(
+            self,
+            steps=round(self.steps * share),
+            validations=math.ceil(self.validations * share),
+            upload_gb=max(self.upload_gb * share, min(self.checkpoint_gb, self.upload_gb)),
+        )
 
     @property
     def batch_tflop(self) -> float:

@@ -103,6 +103,40 @@ def test_a_run_is_destroyed_in_fours(vast: VastServer, play: Callable[..., Resul
     assert 0 < attempt["usd"] < 0.1
 
 
+def test_interruptible_instances_that_were_taken_away_bill_their_disks_until_given_back_and_are_remembered(
+    vast: VastServer, play: Callable[..., Results], tmp_path: Path
+) -> None:
+    ways = {"outbid": "outbid", "preempt": "preempted", "lose": "lost"}
+    bids = vast.call("POST", "/api/v0/bundles/", {"type": "bid", "num_gpus": {"eq": 1}}).json()["offers"]
+    rented = [
+        vast.rent_running(offer_id=bid["id"], label="fluxlora/my-style/512", price=bid["min_bid"] * 1.1)["id"]
+        for bid in bids[:3]
+    ]
+    for number, event in zip(rented, ways, strict=True):
+        vast.call("POST", f"/rehearsal/instances/{number}/{event}").raise_for_status()
+        vast.until(number, lambda row: row["actual_status"] != "running")
+    before = vast.ledger()["instances"]
+
+    journal = Journal(tmp_path / "journal.jsonl")
+    looks = [{"state": "absent", "instance_id": number, "check_mode": True} for number in rented]
+    ends = [
+        {"state": "absent", "instance_id": number, "lost": how, "journal": str(journal.path), "poll_seconds": 0.05}
+        for number, how in zip(rented, ways.values(), strict=True)
+    ]
+    results = play("vastai_instance", *looks, *ends)
+
+    assert [result["loss"] for result in results[:3]] == list(ways.values())
+    assert [result["instance_absent"] for result in results[3:]] == [True] * 3
+    after = vast.ledger()["instances"]
+    assert [each["gpu_hours"] for each in after] == [each["gpu_hours"] for each in before]
+    assert all(now["storage_hours"] > then["storage_hours"] for now, then in zip(after, before, strict=True))
+    failed = [entry for entry in journal.entries("my-style") if entry.event is Event.FAILED]
+    assert [(entry.instance_id, entry.facts["code"]) for entry in failed] == list(
+        zip(rented, ways.values(), strict=True)
+    )
+    assert all(entry.facts["used"] for entry in failed)
+
+
 def test_a_run_is_stopped_and_started_in_fours(vast: VastServer, play: Callable[..., Results]) -> None:
     vast.rent_running(label="fluxlora/my-style/512+lokr")
     stop = {"state": "stopped", "run": "my-style", "poll_seconds": 0.05}

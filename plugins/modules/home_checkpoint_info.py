@@ -1,0 +1,83 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The checkpoint at home from which a run goes on after its instance was taken away."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: home_checkpoint_info
+short_description: The checkpoint at home from which a run goes on after its instance was taken away
+description:
+  - Runs on the controller. Only checkpoints of the training whose interruptible instance was lost count, as the journal
+    tells; without one a training begins at its first step.
+options:
+  path:
+    description: The folder of the run's artifacts; it need not exist.
+    type: path
+    required: true
+  run:
+    description: Name of the run.
+    type: str
+    required: true
+  journal:
+    description: The file of what was rented, lost and destroyed; it need not exist.
+    type: path
+    required: true
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: See from where it goes on
+  home_checkpoint_info:
+    path: artifacts/my-style
+    run: my-style
+    journal: .fluxlora/journal.jsonl
+"""
+
+RETURN = r"""
+step:
+  description: The checkpoint's step; 0 when there is none.
+  type: int
+  returned: success
+folder:
+  description: The checkpoint's folder; empty when there is none.
+  type: str
+  returned: success
+replacements:
+  description: How many instances of this training were taken away so far.
+  type: int
+  returned: success
+"""
+
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora.journal import Journal  # noqa: E402
+from fluxlora.losses import checkpoint_at_home, replacements  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "path": {"type": "path", "required": True},
+    "run": {"type": "str", "required": True},
+    "journal": {"type": "path", "required": True},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    folder = Path(module.params["path"])
+    entries = Journal(Path(module.params["journal"])).entries(module.params["run"])
+    step = checkpoint_at_home(folder, entries)
+    module.exit_json(
+        changed=False,
+        step=step or 0,
+        folder=str(folder / f"checkpoint-{step}") if step else "",
+        replacements=replacements(entries),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Interruptible instances that were taken away, and what of their training is safe at home."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fluxlora.errors import VastError
+from fluxlora.journal import Entry, Event
+from fluxlora.onhost import progress
+from fluxlora.records import Instance
+from fluxlora.vastai import Vast
+
+# These hosts don't answer vast.ai either.
+_SILENT = frozenset({"offline", "unknown", "frozen"})
+
+
+def loss(instance: Instance) -> str:
+    """How an interruptible instance was taken away: outbid, preempted or lost; empty while it was not.
+
+    One that is rented at a fixed price is never called so: its disk may hold what nobody else has.
+    """
+    if not instance.is_bid:
+        return ""
+    if instance.status in _SILENT:
+        return "lost"
+    if instance.cur_state == "stopped" and instance.intended_status == "running":
+        return "preempted"
+    if instance.intended_status == "stopped":
+        return "outbid"
+    return "lost" if instance.failure else ""
+
+
+def wait_for_loss(vast: Vast, instance_id: int, *, seconds: float, poll_seconds: float = 5.0) -> str:
+    """The loss of an instance that no longer answers, as soon as vast.ai has noticed; empty when it has not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            found = vast.instance(instance_id)
+            if found and (how := loss(found)):
+                return how
+            if found is None or not found.is_bid:
+                return ""
+        except VastError:
+            # The list may be away for a while; what is not known is no loss.
+            pass
+        if time.monotonic() >= deadline:
+            return ""
+        time.sleep(poll_seconds)
+
+
+def replacements(entries: Sequence[Entry]) -> int:
+    """How many instances of a run's training were taken away so far."""
+    return len(_losses(entries))
+
+
+def checkpoint_at_home(folder: Path, entries: Sequence[Entry]) -> int | None:
+    """The step from which a fresh instance goes on: the newest whole checkpoint of the same training; None for none.
+
+    `folder` may hold another training's from before. Only what came home after this one's first rent counts, and only
+    where its last instance was taken away: whoever has destroyed it by himself begins anew.
+    """
+    taken = _losses(entries)
+    if not taken:
+        return None
+    rents = [each for each in _training(entries) if each.event is Event.RENTED]
+    ended = [each for each in _training(entries) if each.event is Event.DESTROYED]
+    if not rents or (ended and ended[-1].instance_id not in {each.instance_id for each in taken}):
+        return None
+    steps = [
+        step
+        for step in progress.checkpoints(folder)
+        if (folder / f"checkpoint-{step}" / "training_state.json").stat().st_mtime >= rents[0].at
+    ]
+    return max(steps, default=None)
+
+
+def _training(entries: Sequence[Entry]) -> list[Entry]:
+    """The events since the last delivery."""
+    last = max((number for number, each in enumerate(entries) if each.event is Event.DELIVERED), default=-1)
+    return list(entries[last + 1 :])
+
+
+def _losses(entries: Sequence[Entry]) -> list[Entry]:
+    return [each for each in _training(entries) if each.event is Event.FAILED and each.facts.get("used")]
