@@ -250,3 +250,34 @@ def test_the_tokens_are_gone_before_the_guard_gives_the_instance_back(tmp_path):
 
     assert "trying again" in said[-1], said
     assert not (tmp_path / "train.env").exists()
+
+
+def orphan(vast, tmp_path: Path, rented) -> subprocess.Popen[bytes]:
+    """The program of onstart on an instance that has no guard yet, or has one."""
+    (tmp_path / "environ").write_text("\0".join(f"{name}={value}" for name, value in own(rented).items()))
+    program = Path(guard.__file__).with_name("orphan.py").read_text()
+    lease, environ = tmp_path / "lease.json", tmp_path / "environ"
+    return subprocess.Popen([sys.executable, "-c", program, vast.url, "0", lease, environ])
+
+
+def test_an_instance_that_no_guard_has_come_to_ends_itself(vast, tmp_path):
+    rented = vast.rent()
+    program = orphan(vast, tmp_path, rented)
+    deadline = time.monotonic() + 10
+    while vast.ledger()["instances_left"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    program.kill()
+    program.wait()
+
+    assert vast.ledger()["instances_left"] == 0
+
+
+def test_an_instance_that_has_a_guard_is_left_to_it(vast, tmp_path):
+    (tmp_path / "lease.json").write_text("{}")
+
+    assert orphan(vast, tmp_path, vast.rent()).wait(10) == 0
+    assert vast.ledger()["instances_left"] == 1
+
+
+def test_what_is_run_at_each_start_fits_into_what_vast_ai_takes():
+    assert len(Path(guard.__file__).with_name("orphan.py").read_text()) < 2000
