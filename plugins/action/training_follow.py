@@ -49,7 +49,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             except AnsibleConnectionFailure as error:
                 if lost := _loss(args):
                     display.display(f"{host}: its instance was {lost}")
-                    return result | {"changed": False, "lost": lost}
+                    return result | {"changed": False, "lost": str(lost)}
                 return result | self._failure("host_lost", f"{host} no longer answers: {error}")
             if (line := progress.line()) != shown:
                 display.display(f"{host}: {line}")

@@ -362,7 +362,7 @@ def main() -> None:
     module.exit_json(
         changed=ensured.changed,
         instance=instance,
-        loss=loss(ensured.instance) if ensured.instance else "",
+        loss=str(loss(ensured.instance)) if ensured.instance else "",
         instance_absent=absent,
         attempts=[asdict(attempt) for attempt in ensured.attempts],
     )

@@ -24,8 +24,10 @@ class Failure(StrEnum):
     OFFLINE = "instance_offline"
     # Nobody asked for its end, and the list does not have it.
     GONE = "instance_gone"
-    # vast.ai stopped it for another tenant.
+    # An interruptible one was taken away: somebody bids more, somebody rents on demand, its host is gone.
     OUTBID = "outbid"
+    PREEMPTED = "preempted"
+    LOST = "lost"
     DISK_TOO_SMALL = "disk_too_small"
     PRICE_CHANGED = "price_changed"
     # It runs, and neither a port nor the proxy leads to it.
@@ -62,6 +64,12 @@ TERMS: Mapping[str, Terms] = {
     # Mostly a matter of the key and minutes, rarely of the machine.
     Failure.KEY_REFUSED: Terms(machine=6 * HOUR),
 }
+# It was taken away after it had been used: who took it wants it for a while, and elsewhere the same bid may do.
+TAKEN: Mapping[str, Terms] = {
+    Failure.OUTBID: Terms(machine=HOUR),
+    Failure.PREEMPTED: Terms(machine=6 * HOUR),
+    Failure.LOST: Terms(machine=DAY, address=6 * HOUR),
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,8 @@ def avoided(entries: Iterable[Entry], now: float) -> Avoid:
     for entry in entries:
         if entry.event is not Event.FAILED:
             continue
-        terms, age = TERMS.get(str(entry.facts.get("code")), Terms()), max(0.0, now - entry.at)
+        known, age = TAKEN if entry.facts.get("used") else TERMS, max(0.0, now - entry.at)
+        terms = known.get(str(entry.facts.get("code")), Terms())
         machine, host = _number(entry.facts.get("machine_id")), _number(entry.facts.get("host_id"))
         address = entry.facts.get("address")
         if machine is not None and age < terms.machine:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fluxlora.avoid import Failure
 from fluxlora.errors import VastError
 from fluxlora.journal import Entry, Event
 from fluxlora.onhost import progress
@@ -17,19 +18,19 @@ _SILENT = frozenset({"offline", "unknown", "frozen"})
 
 
 def loss(instance: Instance) -> str:
-    """How an interruptible instance was taken away: outbid, preempted or lost; empty while it was not.
+    """How an interruptible instance was taken away, as one of three `Failure`s; empty while it was not.
 
     One that is rented at a fixed price is never called so: its disk may hold what nobody else has.
     """
     if not instance.is_bid:
         return ""
     if instance.status in _SILENT:
-        return "lost"
+        return Failure.LOST
     if instance.cur_state == "stopped" and instance.intended_status == "running":
-        return "preempted"
+        return Failure.PREEMPTED
     if instance.intended_status == "stopped":
-        return "outbid"
-    return "lost" if instance.failure else ""
+        return Failure.OUTBID
+    return Failure.LOST if instance.failure else ""
 
 
 def wait_for_loss(vast: Vast, instance_id: int, *, seconds: float, poll_seconds: float = 5.0) -> str:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from conftest import wait_for
+from fluxlora.journal import Event, Journal
 
 pytestmark = pytest.mark.timeout(2000)
 
@@ -30,6 +31,8 @@ def test_a_training_that_is_outbid_goes_on_from_its_last_checkpoint_on_another_h
     manifest = json.loads((bench.artifacts("outbid") / "manifest.json").read_text())
     assert manifest["steps"] == {"done": 16, "asked": 16}
     assert "Resuming from checkpoint" in (bench.artifacts("outbid") / "training.log").read_text()
+    rented = Journal(bench.folder / "state" / "journal.jsonl").entries("outbid")
+    assert len({entry.facts["machine_id"] for entry in rented if entry.event is Event.RENTED}) == 2
     ledger = bench.get("/rehearsal/ledger")
     assert bench.rents() == 2
     assert ledger["instances_left"] == 0

@@ -34,6 +34,11 @@ def test_a_failure_of_an_unknown_kind_speaks_against_the_machine_for_a_day() -> 
     assert avoided([failed("invented", DAY)], NOW) == Avoid()
 
 
+def test_a_machine_that_was_outbid_while_it_was_used_is_wanted_by_another_for_an_hour() -> None:
+    assert avoided([failed("outbid", HOUR - 1, used=True)], NOW).machine_ids == {11}
+    assert avoided([failed("outbid", HOUR, used=True)], NOW) == Avoid()
+
+
 def test_an_owner_of_two_failed_machines_is_avoided_as_a_whole() -> None:
     twice_one = [failed("boot_timeout"), failed("boot_timeout")]
     two = [failed("boot_timeout", HOUR), failed("no_sshd", machine_id=12)]
