@@ -190,3 +190,17 @@ def test_an_instance_is_stopped_and_kept(vast: VastServer, provision: Play) -> N
     record = vast.instance(rented)
     assert record is not None
     assert record["intended_status"] == "stopped"
+
+
+@pytest.mark.fault("credit_runs_out")
+def test_that_the_credit_ran_out_is_said_by_status_and_by_the_next_try(vast: VastServer, provision: Play) -> None:
+    rented = rent(vast)
+    vast.fault("credit_runs_out")
+    vast.call("GET", "/api/v1/instances/")
+    vast.until(rented, lambda row: row["actual_status"] == "exited")
+    shown, again = provision(provision_state="reported"), provision()
+    assert "(no credit, or outbid): its disk is billed on" in shown.stdout, shown.stdout
+    assert again.returncode != 0
+    assert f"vast.ai has stopped instance {rented} of my-style: the account has no credit." in again.stdout
+    assert "https://cloud.vast.ai/billing/" in again.stdout
+    assert vast.rented_ids() == [rented]

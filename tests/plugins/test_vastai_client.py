@@ -252,9 +252,9 @@ def test_a_running_instance_without_direct_ports_is_reached_through_the_proxy_af
     assert len(replay.requests) > 5
 
 
-def test_an_outbid_machine_is_not_blamed() -> None:
+def test_an_instance_that_is_outbid_before_it_runs_is_replaced_on_another_machine() -> None:
     stopped = sample("instance_outbid") | {"disk_space": 220.4, "machine_id": 10}
-    choices = [Choice(Offer(1, machine_id=10), bid_per_hour=0.5), Choice(Offer(2, machine_id=10), bid_per_hour=0.5)]
+    choices = [Choice(Offer(number, machine_id=9 + number), bid_per_hour=0.5) for number in (1, 2)]
     created, ended = (200, sample("create_ok")), (page(stopped), (404, sample("gone_404")), EMPTY, EMPTY)
     with replaying(EMPTY, created, page(stopped), *ended, EMPTY, created, page(running())) as replay:
         ensured = ensure_instance(client(replay.url), rent(), choices, waits=WAITS)
