@@ -70,9 +70,9 @@ def test_the_guard_can_end_its_instance(host: Host) -> None:
     assert host.check_output(f"python3 {STATE}/guard.py check --state {STATE}") == "ready"
 
 
-def test_the_lease_ends_hours_after_it_began(host: Host) -> None:
-    lease = told(host, "lease.json")
-    assert lease["ends_at"] - lease["starts_at"] == 24 * 3600
+def test_the_lease_ends_within_the_deadline(host: Host) -> None:
+    left = told(host, "lease.json")["ends_at"] - time.time()
+    assert 0 < left <= 24 * 3600
 
 
 def test_the_pictures_and_captions_are_there(host: Host) -> None:
