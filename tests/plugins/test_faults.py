@@ -108,7 +108,7 @@ CASES = (
         "destroy_needs_two", code="destroy_unverified", says="is still listed", times=FOR_EVER, before=True,
         wish={"state": "absent", "destroy_timeout_seconds": 0.3}, name="destroy_lies_for_ever",
     ),
-    Case("stuck_loading", tried=("rented", "boot_timeout", "rented"), **ELSEWHERE, wish={"boot_timeout_seconds": 1}),
+    Case("stuck_loading", tried=("rented", "boot_timeout", "rented"), **ELSEWHERE, wish={"boot_timeout_seconds": 2}),
     Case(
         "stuck_loading", code="boot_timeout", says="cost $", times=FOR_EVER, made=2, left=0, name="stuck_for_ever",
         wish={"boot_timeout_seconds": 0.3, "max_attempts": 2},
