@@ -40,7 +40,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
-            raise InputError("At least one attempt to rent is needed.", code="bad_limit")
+            raise InputError("At least one attempt to rent is needed.", hint="Allow 1 or more.", code="bad_limit")
 
 
 def ensure_instance(
