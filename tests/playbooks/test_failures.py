@@ -1,4 +1,7 @@
-"""SimpleTuner 3.1.6 exits 0 when it fails; a failed training is a failed run all the same, and a mended one goes on."""
+"""SimpleTuner 3.1.6 exits 0 when it fails; a failed training is a failed run all the same, and a mended one goes on.
+
+On an interruptible instance, so that it can be taken away in the end, when all that takes long has been done once.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ import json
 import pytest
 
 from conftest import wait_for
+from fluxlora.journal import Event, Journal
 
 pytestmark = pytest.mark.timeout(1500)
 
 RUN = "failing"
 PRESETS = "512,lokr"
+BUDGET_USD = 5
+WISHES = {"run_presets": PRESETS, "provision_interruptible": "true", "provision_budget_usd": BUDGET_USD}
 FOLDER = "/root/crash"
 # A fault from outside in the real trainer, as a driver that dies would make it: the third clipping of gradients raises.
 # The rehearsal's own shim is loaded all the same.
@@ -56,7 +62,7 @@ MISTAKES = {
 
 def test_a_failed_training_ends_the_run_with_the_trainers_own_reason_and_what_still_costs_money(bench):
     for mistake, (settings, reason) in MISTAKES.items():
-        done = bench.play("train", RUN, run_presets=PRESETS, **settings)
+        done = bench.play("train", RUN, **WISHES, **settings)
 
         said = f"{mistake}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}"
         assert done.returncode != 0, said
@@ -70,18 +76,30 @@ def test_a_failed_training_ends_the_run_with_the_trainers_own_reason_and_what_st
         assert bench.ssh(instance, written).strip() == "ok"
 
 
-def test_once_mended_it_trains_and_a_lokr_whose_trainer_is_killed_goes_on_from_its_last_checkpoint(bench, tmp_path):
+def test_once_mended_it_trains_and_goes_on_from_its_last_checkpoint_when_the_trainer_is_killed_and_when_it_is_outbid(
+    bench, tmp_path
+):
     log = tmp_path / "log"
-    process = bench.start("train", RUN, log, run_presets=PRESETS)
+    process = bench.start("train", RUN, log, **WISHES, simpletuner_max_train_steps=16)
     wait_for(lambda: "checkpoint 4 is home" in log.read_text() or process.poll() is not None, 300, log)
     (instance,) = bench.instances()
     bench.ssh(instance, "pkill -9 -f simpletuner/train.py")
+    wait_for(lambda: '"restarts": 1' in bench.ssh(instance, "cat /root/.fluxlora/progress.json"), 60, log)
+    assert "; its last checkpoint is [" in bench.ssh(instance, "cat /root/.fluxlora/training.log")
+    wait_for(lambda: "checkpoint 8 is home" in log.read_text() or process.poll() is not None, 300, log)
 
-    assert process.wait(300) == 0, log.read_text()[-4000:]
+    bench.post(f"/rehearsal/instances/{instance['id']}/outbid")
+
+    assert process.wait(600) == 0, log.read_text()[-4000:]
+    text = log.read_text()
+    assert f"Instance {instance['id']} of {RUN} was outbid" in text
+    assert f"{RUN} goes on from checkpoint 8" in text
+    assert text.count("checkpoint 4 is home") == 1, "nothing was trained again"
     manifest = json.loads((bench.artifacts(RUN) / "manifest.json").read_text())
-    assert manifest["steps"] == {"done": 12, "asked": 12}
-    assert manifest["restarts"] == 1
+    assert manifest["steps"] == {"done": 16, "asked": 16}
     assert (manifest["adapter"]["kind"], manifest["adapter"]["learned"]) == ("lokr", True)
-    assert "; its last checkpoint is [" in (bench.artifacts(RUN) / "training.log").read_text()
+    journal = Journal(bench.folder / "state" / "journal.jsonl").entries(RUN)
+    rented = [entry for entry in journal if entry.event is Event.RENTED]
+    assert len({entry.facts["machine_id"] for entry in rented}) == bench.rents() == 2
     assert bench.instances() == []
-    assert bench.rents() == 1
+    assert bench.get("/rehearsal/ledger")["total_usd"] <= manifest["cost_usd"]["total"] <= BUDGET_USD
