@@ -141,7 +141,11 @@ def main() -> None:
     known = given["lease"].get("budget") or {}
     limits = [known.get(name) if given[name] is None else given[name] for name in ("budget_usd", "deadline_hours")]
     if None in limits:
-        module.fail_json(msg="Neither the lease nor the options say what the run may cost and how long it may take.")
+        module.fail_json(
+            msg="Neither the lease nor the options say what the run may cost and how long it may take.",
+            hint="Give budget_usd and deadline_hours.",
+            code="no_limits",
+        )
     try:
         terms = budget.Terms.of(Work.of(given["work"]), *limits)
     except FluxloraError as error:
