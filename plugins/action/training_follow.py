@@ -12,10 +12,10 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from fluxlora.budget import of_lease
 from fluxlora.errors import FluxloraError
 from fluxlora.losses import wait_for_loss
 from fluxlora.progress import Progress
+from fluxlora.spending import of_lease
 from fluxlora.transfer import SshTarget, pull
 from fluxlora.vastai import Vast
 

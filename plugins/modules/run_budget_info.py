@@ -117,9 +117,10 @@ from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
-from fluxlora import budget  # noqa: E402
+from fluxlora.budget import Terms  # noqa: E402
 from fluxlora.errors import FluxloraError  # noqa: E402
 from fluxlora.journal import Journal  # noqa: E402
+from fluxlora.spending import account  # noqa: E402
 from fluxlora.work import Work  # noqa: E402
 
 ARGUMENT_SPEC = {
@@ -147,13 +148,13 @@ def main() -> None:
             code="no_limits",
         )
     try:
-        terms = budget.Terms.of(Work.of(given["work"]), *limits)
+        terms = Terms.of(Work.of(given["work"]), *limits)
     except FluxloraError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
     terms = replace(terms, delivery_minutes=given["delivery_minutes"])
     entries = Journal(Path(given["journal"])).entries(given["run"])
-    account = budget.account(entries, terms, given["instance"], known, given["meter"], now=time.time())
-    module.exit_json(changed=False, **account.as_facts())
+    found = account(entries, terms, given["instance"], known, given["meter"], now=time.time())
+    module.exit_json(changed=False, **found.as_facts())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxlora import budget
+from fluxlora import budget, spending
 from fluxlora.budget import Rates, Spent, Terms
 from fluxlora.journal import Entry, Event
 from fluxlora.onhost import guard
@@ -91,7 +91,7 @@ class World:
     def live(self, instance_id: int, fate: Fate) -> bool:
         """One instance from its rent to its end; False where it was not rented, for it does not fit."""
         rates, terms, ledger = fate.rates, self.terms, self.ledger
-        before = budget.spent(self.journal, terms, now=self.seconds)
+        before = spending.spent(self.journal, terms, now=self.seconds)
         left = budget.left(terms, before, now=self.seconds)
         if left.missing_usd(terms, rates, fate.hours) or left.missing_hours(terms, fate.hours):
             return False
@@ -204,7 +204,7 @@ def rented(at_hours: float, instance_id: int) -> Entry:
 
 
 def spent(*entries: Entry, now_hours: float = 10, instance_id: int | None = None) -> Spent:
-    return budget.spent(entries, TERMS, now=BEGIN + now_hours * 3600, instance_id=instance_id)
+    return spending.spent(entries, TERMS, now=BEGIN + now_hours * 3600, instance_id=instance_id)
 
 
 def test_the_first_instance_begins_the_time_and_costs_nothing_beside_itself():
@@ -233,7 +233,7 @@ def test_another_computer_learns_from_the_instance_what_was_spent_and_when_it_be
     known = {"spent_usd": 3.5, "first_rented_at": BEGIN - 3600, "rented_at": BEGIN}
     instance = {"id": 1, "started_at": BEGIN, "price_per_hour": 1.0}
 
-    found = budget.account([], TERMS, instance, known, {}, now=BEGIN + 3600)
+    found = spending.account([], TERMS, instance, known, {}, now=BEGIN + 3600)
 
     assert found.spent_usd == pytest.approx(3.5 + 1)
     assert found.left.hours == pytest.approx(22)
@@ -244,10 +244,10 @@ def test_another_computer_learns_from_the_instance_what_was_spent_and_when_it_be
 def test_the_same_terms_make_the_same_lease_later_and_its_own_memory_changes_nothing():
     instance = {"id": 1, "started_at": BEGIN, "price_per_hour": 0.7}
     earlier = [rented(-2, 9), entry(Event.DESTROYED, -1, 9), rented(-0.01, 1)]
-    first = budget.account(earlier, TERMS, instance, {}, {}, now=BEGIN + 60).lease
+    first = spending.account(earlier, TERMS, instance, {}, {}, now=BEGIN + 60).lease
     assert first is not None
 
-    assert budget.account(earlier, TERMS, instance, first.facts, {}, now=BEGIN + 9999).lease == first
+    assert spending.account(earlier, TERMS, instance, first.facts, {}, now=BEGIN + 9999).lease == first
 
 
 def test_a_larger_budget_prolongs_a_lease_and_a_smaller_one_shortens_it():
@@ -267,12 +267,12 @@ def test_the_bytes_are_those_that_the_guard_counted_else_those_of_the_plan():
     instance = {"id": 1, "started_at": BEGIN, "price_per_hour": 1.0, "inet_down_usd_per_gb": 0.01}
     counted = {"bytes_down": 200e9, "bytes_up": 0}
 
-    assert budget.account([], TERMS, instance, {}, counted, now=BEGIN).spent_usd == pytest.approx(2.0)
-    assert budget.account([], TERMS, instance, {}, {}, now=BEGIN).spent_usd == pytest.approx(0.4)
+    assert spending.account([], TERMS, instance, {}, counted, now=BEGIN).spent_usd == pytest.approx(2.0)
+    assert spending.account([], TERMS, instance, {}, {}, now=BEGIN).spent_usd == pytest.approx(0.4)
 
 
 def test_the_cost_is_told_in_one_line_with_what_may_be_spent():
-    told = budget.account([rented(0, 1)], TERMS, {"id": 1, "price_per_hour": 1.0}, {}, {}, now=BEGIN + 3600).line()
+    told = spending.account([rented(0, 1)], TERMS, {"id": 1, "price_per_hour": 1.0}, {}, {}, now=BEGIN + 3600).line()
     assert told == (
         "$1.00 of $20.00 and 1.0 of 24 hours so far; GPU $1.00, storage $0.00, bytes as planned $0.00; "
         "$7.50 expected in all"
@@ -287,12 +287,12 @@ def test_the_files_on_the_instance_alone_tell_the_same_as_this_computers_journal
     instance = {"id": 2, "started_at": BEGIN, "price_per_hour": 1.0, "storage_usd_per_hour": 0.1}
     journal = [rented(-3, 1), entry(Event.DESTROYED, -1, 1), rented(0, 2)]
     moved = {"bytes_down": 40e9, "bytes_up": 1e9}
-    found = budget.account(journal, TERMS, instance, {}, moved, now=BEGIN + 7200)
+    found = spending.account(journal, TERMS, instance, {}, moved, now=BEGIN + 7200)
     assert found.lease is not None
 
-    told = budget.of_lease(found.lease.as_dict(), moved, now=BEGIN + 7200)
+    told = spending.of_lease(found.lease.as_dict(), moved, now=BEGIN + 7200)
 
     assert told is not None
     assert told.line() == found.line()
     assert "for 1 earlier" in told.line()
-    assert budget.of_lease({}, {}, now=BEGIN) is None
+    assert spending.of_lease({}, {}, now=BEGIN) is None

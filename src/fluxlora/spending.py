@@ -1,0 +1,179 @@
+"""What a run has cost: its instances that are gone, by the journal, and the one that is there, by its three meters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fluxlora.budget import IMAGE_GB, Lease, Left, Rates, Spent, Terms, lease, left
+from fluxlora.journal import Entry, Event
+from fluxlora.onhost.guard import GB
+
+
+def spent(entries: Sequence[Entry], terms: Terms, *, now: float, instance_id: int | None = None) -> Spent:
+    """What the journal of a run tells of its training; `instance_id` is the instance that is there now.
+
+    One whose end is not told was gone when the next was rented, or else is reckoned to exist until now. What vast.ai
+    has charged is known better than anything else.
+    """
+    delivered = [number for number, entry in enumerate(entries) if entry.event is Event.DELIVERED]
+    entries = entries[delivered[-1] + 1 :] if delivered else entries
+    rents = [entry for entry in entries if entry.event is Event.RENTED]
+    usd, expected = 0.0, None
+    for rent, gone_at in zip(rents, [*(each.at for each in rents[1:]), now], strict=False):
+        if rent.instance_id == instance_id:
+            expected = rent.facts.get("expected_usd")
+            continue
+        about = [each for each in entries if each.instance_id == rent.instance_id and each.at >= rent.at]
+        ends = [each.at for each in about if each.event is Event.DESTROYED]
+        told = [each.facts for each in about if each.event is Event.DESTROYED]
+        charged = [float(facts.get("spent_usd") or 0) for facts in told if facts.get("charged")]
+        least = max((float(facts.get("spent_usd") or 0) for facts in told), default=0.0)
+        most = _earlier_usd(rent, about, (min([*ends, gone_at]) - rent.at) / 3600, terms)
+        usd += charged[0] if charged else max(least, most)
+    # Upwards, and so that it reads the same after it has been written.
+    usd = math.ceil(usd * 1e4) / 1e4
+    return Spent(usd, sum(rent.instance_id != instance_id for rent in rents), rents[0].at if rents else None, expected)
+
+
+def _earlier_usd(rent: Entry, about: Sequence[Entry], hours: float, terms: Terms) -> float:
+    rates = Rates.of(rent.facts)
+    failures = [each for each in about if each.event is Event.FAILED]
+    # One that never became usable had its image and no more; one that was lost later is said to have been used.
+    unused = bool(failures) and not any(each.facts.get("used") for each in failures)
+    traffic = IMAGE_GB * rates.down_per_gb if unused else terms.traffic_usd(rates)
+    return max(hours, 0.0) * rates.per_hour + traffic
+
+
+@dataclass(frozen=True)
+class Meters:
+    """What the instance that is there has cost so far, in $, over its hours."""
+
+    gpu: float
+    storage: float
+    bytes: float
+    hours: float
+    # Without the guard's count the bytes are those of the plan.
+    counted: bool
+
+    @property
+    def total(self) -> float:
+        return self.gpu + self.storage + self.bytes
+
+
+def meters(terms: Terms, rates: Rates, moved: Mapping[str, Any], *, rented_at: float, now: float) -> Meters:
+    """The three meters, by the price, the time, and the bytes that the guard has counted (`bytes_down`, `bytes_up`)."""
+    hours = max(now - rented_at, 0.0) / 3600
+    counted = "bytes_down" in moved
+    down = float(moved["bytes_down"]) / GB if counted else terms.download_gb
+    up = float(moved["bytes_up"]) / GB if counted else terms.upload_gb
+    return Meters(
+        gpu=hours * (rates.per_hour - rates.storage_per_hour),
+        storage=hours * rates.storage_per_hour,
+        bytes=down * rates.down_per_gb + up * rates.up_per_gb,
+        hours=hours,
+        counted=counted,
+    )
+
+
+@dataclass(frozen=True)
+class Account:
+    """The money and the time of a run at one moment."""
+
+    terms: Terms
+    before: Spent
+    left: Left
+    meters: Meters | None = None
+    lease: Lease | None = None
+
+    @property
+    def spent_usd(self) -> float:
+        return self.before.usd + (self.meters.total if self.meters else 0.0)
+
+    @property
+    def expected_usd(self) -> float | None:
+        """In all, with what is spent already on instances that are gone."""
+        return None if self.before.expected_usd is None else self.before.usd + self.before.expected_usd
+
+    def as_facts(self) -> dict[str, Any]:
+        there = {} if self.meters is None else {"meters": asdict(self.meters) | {"total": self.meters.total}}
+        if self.lease:
+            there["lease"] = self.lease.as_dict()
+        return {
+            **there,
+            "spent_usd": self.spent_usd,
+            "earlier_usd": self.before.usd,
+            "expected_usd": self.expected_usd,
+            "budget_usd": self.terms.budget_usd,
+            "left_usd": self.left.usd,
+            "left_hours": self.left.hours,
+            "line": self.line(),
+        }
+
+    def line(self) -> str:
+        """For people: what it has cost, and what it may."""
+        hours = max(self.terms.deadline_hours - self.left.hours, 0.0)
+        parts = [
+            f"${self.spent_usd:.2f} of ${self.terms.budget_usd:.2f} and {hours:.1f} of {self.terms.deadline_hours:g} "
+            "hours so far"
+        ]
+        if self.before.instances:
+            parts.append(f"${self.before.usd:.2f} of it at most for {self.before.instances} earlier")
+        if self.meters:
+            bytes_are = "counted" if self.meters.counted else "as planned"
+            parts.append(
+                f"GPU ${self.meters.gpu:.2f}, storage ${self.meters.storage:.2f}, "
+                f"bytes {bytes_are} ${self.meters.bytes:.2f}"
+            )
+        if self.expected_usd is not None:
+            parts.append(f"${self.expected_usd:.2f} expected in all")
+        return "; ".join(parts)
+
+
+def account(
+    entries: Sequence[Entry],
+    terms: Terms,
+    instance: Mapping[str, Any] | None,
+    known: Mapping[str, Any],
+    moved: Mapping[str, Any],
+    *,
+    now: float,
+) -> Account:
+    """What the journal's entries of a run, the instance that is there, and what lies on it come to.
+
+    `known` is what its lease remembers, for another computer has another journal; `moved` is what its guard counted.
+    """
+    instance_id = instance.get("id") if instance else None
+    before = spent(entries, terms, now=now, instance_id=instance_id).at_least(known)
+    if not instance:
+        return Account(terms, before, left(terms, before, now=now))
+    rents = [each.at for each in entries if each.event is Event.RENTED and each.instance_id == instance_id]
+    # The earliest that anybody tells.
+    begins = [*rents, instance.get("started_at"), known.get("rented_at")]
+    rented_at = min((float(at) for at in begins if at), default=now)
+    rates = Rates.of(instance)
+    return Account(
+        terms,
+        before,
+        left(terms, before, now=now),
+        meters(terms, rates, moved, rented_at=rented_at, now=now),
+        lease(terms, rates, before, rented_at=rented_at),
+    )
+
+
+def of_lease(lease: Mapping[str, Any], moved: Mapping[str, Any], *, now: float) -> Account | None:
+    """The account as the instance's lease.json and meter.json alone tell it; None where there is no lease."""
+    known = lease.get("budget") or {}
+    if not known:
+        return None
+    rates = Rates(**known["rates"])
+    instance = {
+        "started_at": known["rented_at"],
+        "price_per_hour": rates.per_hour,
+        "storage_usd_per_hour": rates.storage_per_hour,
+        "inet_down_usd_per_gb": rates.down_per_gb,
+        "inet_up_usd_per_gb": rates.up_per_gb,
+    }
+    return account([], Terms(known["budget_usd"], known["deadline_hours"]), instance, known, moved, now=now)
