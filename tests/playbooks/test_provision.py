@@ -92,6 +92,23 @@ def test_an_instance_that_was_there_before_is_kept_when_it_does_not_answer(vast:
     assert vast.instance(rented) is not None
 
 
+def test_an_interruptible_instance_that_was_taken_away_meanwhile_is_given_back_before_another_is_rented(
+    vast: VastServer, provision: Play, tmp_path: Path
+) -> None:
+    (bid,) = vast.call("POST", "/api/v0/bundles/", {"type": "bid", "limit": 1}).json()["offers"]
+    rented = vast.rent_running(offer_id=bid["id"], label="fluxlora/my-style/1024", price=bid["min_bid"] * 1.1)["id"]
+    vast.call("POST", f"/rehearsal/instances/{rented}/outbid").raise_for_status()
+    vast.until(rented, lambda row: row["actual_status"] == "exited")
+
+    done = provision(provision_max_price_per_hour=0.01)
+
+    assert f"Instance {rented} of my-style was outbid: it is given back" in done.stdout
+    assert "No offer fits, nothing was rented." in done.stdout
+    assert vast.ledger()["instances_left"] == 0
+    entries = Journal(tmp_path / "state" / "journal.jsonl").entries("my-style")
+    assert [entry.event for entry in entries] == [Event.FAILED, Event.DESTROYED]
+
+
 def test_a_check_says_the_cost_and_rents_nothing(vast: VastServer, provision: Play) -> None:
     done = provision("--check")
     assert done.returncode == 0, done.stdout
