@@ -14,9 +14,10 @@ from typing import Any
 import click
 import yaml
 
-from fluxlora import guide, presets, speeds
+from fluxlora import guide, presets
 from fluxlora.cli import cli
 from fluxlora.guide import ABSENT, BACKEND_FILES, Departure
+from fluxlora.offers import speeds
 from fluxlora.presets import Preset, variables_of
 from fluxlora.rehearsal.faults import FAULTS
 from fluxlora.rules import RULES, Source, Weight

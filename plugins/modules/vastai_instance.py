@@ -223,16 +223,16 @@ from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
-from fluxlora.arrival import Waits  # noqa: E402
-from fluxlora.attempts import Attempts, Choice  # noqa: E402
-from fluxlora.ending import Ensured, ensure_absent, ensure_stopped  # noqa: E402
 from fluxlora.errors import FluxloraError, InputError  # noqa: E402
 from fluxlora.journal import Journal  # noqa: E402
 from fluxlora.labels import Label  # noqa: E402
-from fluxlora.login import Login  # noqa: E402
 from fluxlora.losses import loss  # noqa: E402
 from fluxlora.records import Offer  # noqa: E402
 from fluxlora.renting import Limits, ensure_instance  # noqa: E402
+from fluxlora.renting.arrival import Waits  # noqa: E402
+from fluxlora.renting.attempts import Attempts, Choice  # noqa: E402
+from fluxlora.renting.ending import Ensured, ensure_absent, ensure_stopped  # noqa: E402
+from fluxlora.renting.login import Login  # noqa: E402
 from fluxlora.vastai import Rent, Vast  # noqa: E402
 
 ARGUMENT_SPEC = {

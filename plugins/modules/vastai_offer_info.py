@@ -101,7 +101,7 @@ options:
     type: bool
     default: false
 notes:
-  - Options that are not given have the values of the training guide; see src/fluxlora/requirements.py.
+  - Options that are not given have the values of the training guide; see src/fluxlora/offers/requirements.py.
 attributes:
   check_mode:
     support: full
@@ -197,12 +197,12 @@ from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
-from fluxlora.avoid import avoided  # noqa: E402
 from fluxlora.errors import FluxloraError  # noqa: E402
 from fluxlora.journal import Entry, Journal  # noqa: E402
 from fluxlora.offers import find  # noqa: E402
-from fluxlora.requirements import Requirements  # noqa: E402
-from fluxlora.speeds import corrections  # noqa: E402
+from fluxlora.offers.requirements import Requirements  # noqa: E402
+from fluxlora.offers.speeds import corrections  # noqa: E402
+from fluxlora.renting.avoid import avoided  # noqa: E402
 from fluxlora.vastai import Vast  # noqa: E402
 from fluxlora.work import Work  # noqa: E402
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fluxlora import buckets, caches, costs, estimates
+from fluxlora import buckets, caches, estimates
 from fluxlora.buckets import DEFAULT_VERSION, DEFAULTS, Backend, Batching, Sorted
 from fluxlora.dataset import Dataset
 from fluxlora.dataset.caption import Caption
 from fluxlora.errors import InputError
 from fluxlora.lines import LINES
+from fluxlora.offers import costs
+from fluxlora.offers.speeds import REFERENCE, step_seconds
 from fluxlora.options import divide_pixels
 from fluxlora.settings import Settings
-from fluxlora.speeds import REFERENCE, step_seconds
 from fluxlora.work import Work
 
 

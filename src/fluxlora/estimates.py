@@ -1,6 +1,6 @@
 """Sizes of a FLUX.1-dev training: every number that is estimated rather than known, with its source.
 
-Times are in work.py, speeds.py and costs.py.
+Times are in work.py, offers/speeds.py and offers/costs.py.
 
 "FLUX.md" is SimpleTuner's quick start documentation/quickstart/FLUX.md. Sizes are decimal GB.
 """

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fluxlora.avoid import Failure
 from fluxlora.errors import VastError
 from fluxlora.journal import Entry, Event
 from fluxlora.onhost import progress
 from fluxlora.records import Instance
+from fluxlora.renting.avoid import Failure
 from fluxlora.vastai import Vast
 
 # These hosts don't answer vast.ai either.

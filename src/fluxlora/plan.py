@@ -11,9 +11,9 @@ from fluxlora import caches, fit, rules, trainer
 from fluxlora.buckets import Sorted
 from fluxlora.dataset import Dataset, Finding, Severity, told
 from fluxlora.draft import Draft
-from fluxlora.requirements import Requirements
+from fluxlora.offers.requirements import Requirements
+from fluxlora.offers.speeds import REFERENCE
 from fluxlora.rules import Verdict, Weight
-from fluxlora.speeds import REFERENCE
 from fluxlora.work import Work
 
 # Of a data backend's sizes this many are told.

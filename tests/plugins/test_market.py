@@ -11,9 +11,9 @@ from replay import replaying
 
 from conftest import VastServer, serving
 from fluxlora.offers import Ranking, find, rank
+from fluxlora.offers.requirements import Requirements
 from fluxlora.records import Offer
 from fluxlora.rehearsal.market import Market
-from fluxlora.requirements import Requirements
 from fluxlora.vastai import OFFERS_PER_ANSWER, Vast
 from fluxlora.work import Work
 

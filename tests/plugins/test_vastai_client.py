@@ -19,15 +19,15 @@ import pytest
 from replay import DROPPED, replaying
 
 from conftest import VastServer
-from fluxlora.arrival import Waits
-from fluxlora.attempts import Choice
-from fluxlora.ending import ensure_absent, ensure_stopped
 from fluxlora.errors import VastError
 from fluxlora.labels import Label
 from fluxlora.offers import Requirements, find
 from fluxlora.records import Instance, Offer
 from fluxlora.rehearsal.faults import FAULTS
 from fluxlora.renting import Limits, ensure_instance
+from fluxlora.renting.arrival import Waits
+from fluxlora.renting.attempts import Choice
+from fluxlora.renting.ending import ensure_absent, ensure_stopped
 from fluxlora.vastai import Rent, Vast
 
 DATA = Path(__file__).parents[1] / "data" / "vast"

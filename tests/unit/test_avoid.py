@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fluxlora.avoid import DAY, HOUR, TERMS, Avoid, Failure, Terms, avoided
 from fluxlora.journal import Entry, Event
+from fluxlora.renting.avoid import DAY, HOUR, TERMS, Avoid, Failure, Terms, avoided
 
 NOW = 1_800_000_000.0
 

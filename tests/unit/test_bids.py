@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxlora import bids
-from fluxlora.bids import Bid, Stake
+from fluxlora.offers import bids
+from fluxlora.offers.bids import Bid, Stake
 
 SMALL, LARGE = Stake(10, 0.1, 0.02), Stake(10, 2.0, 1.0)
 

@@ -10,8 +10,8 @@ from threading import Thread
 
 import pytest
 
-from fluxlora.login import Answer, Login, understood
 from fluxlora.records import Endpoint
+from fluxlora.renting.login import Answer, Login, understood
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from fluxlora.avoid import Avoid
-from fluxlora.costs import Cost, expected_cost, storage_per_hour
 from fluxlora.offers import Ranking, rank
+from fluxlora.offers.costs import Cost, expected_cost, storage_per_hour
+from fluxlora.offers.requirements import Requirements
+from fluxlora.offers.speeds import Basis, Correction, Speed
 from fluxlora.records import Offer
-from fluxlora.requirements import Requirements
-from fluxlora.speeds import Basis, Correction, Speed
+from fluxlora.renting.avoid import Avoid
 from fluxlora.work import Work
 
 RECORD = json.loads((Path(__file__).parents[1] / "data" / "vast" / "offer.json").read_text())

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fluxlora import plan
 from fluxlora.dataset import Dataset, Finding, Picture, Severity
 from fluxlora.draft import Draft
+from fluxlora.offers.requirements import Requirements
 from fluxlora.presets import variables_of
-from fluxlora.requirements import Requirements
 
 PROJECT = Path(__file__).parents[2]
 

@@ -16,11 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxlora import costs, speeds
-from fluxlora.offers import Ranking, rank
+from fluxlora.offers import Ranking, costs, rank, speeds
+from fluxlora.offers.requirements import Requirements
 from fluxlora.records import Offer
 from fluxlora.rehearsal.market import Market
-from fluxlora.requirements import Requirements
 from fluxlora.work import Work
 
 Record = dict[str, Any]

@@ -10,8 +10,8 @@ import pytest
 
 from fluxlora.errors import InputError
 from fluxlora.journal import Entry, Event
+from fluxlora.offers.speeds import CARDS, FASTEST, Basis, Correction, Speed, corrections, speed_of
 from fluxlora.rehearsal.market import MODELS
-from fluxlora.speeds import CARDS, FASTEST, Basis, Correction, Speed, corrections, speed_of
 from fluxlora.work import Work
 
 ONE = Work(batch_size=1, megapixels=1024**2 / 1e6)

@@ -6,16 +6,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from fluxlora.arrival import Arrival, InstanceFailed, Waits
-from fluxlora.attempts import Attempts, Choice
-from fluxlora.avoid import Failure
-from fluxlora.ending import Ensured, ensure_absent, how_to_end, of_run
 from fluxlora.errors import InputError, VastError
 from fluxlora.journal import Journal
 from fluxlora.labels import Label
-from fluxlora.login import Login
 from fluxlora.records import Instance
 from fluxlora.refusals import NoCredit, OfferGone, Unavailable
+from fluxlora.renting.arrival import Arrival, InstanceFailed, Waits
+from fluxlora.renting.attempts import Attempts, Choice
+from fluxlora.renting.avoid import Failure
+from fluxlora.renting.ending import Ensured, ensure_absent, how_to_end, of_run
+from fluxlora.renting.login import Login
 from fluxlora.vastai import Rent, Vast
 
 NOTHING_LEFT = "Nothing is left that costs money."

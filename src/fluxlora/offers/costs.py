@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from fluxlora.offers.speeds import FASTEST, REFERENCE, Basis, Speed
 from fluxlora.records import Offer
-from fluxlora.speeds import FASTEST, REFERENCE, Basis, Speed
 from fluxlora.work import Work
 
 # vast.ai divides $/GB/month by 30 days.

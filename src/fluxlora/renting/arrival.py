@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from fluxlora.avoid import Failure
 from fluxlora.errors import VastError
-from fluxlora.login import Answer, Login, Probe
 from fluxlora.records import Endpoint, Instance
 from fluxlora.refusals import RateLimited, Unavailable
+from fluxlora.renting.avoid import Failure
+from fluxlora.renting.login import Answer, Login, Probe
 from fluxlora.vastai import Rent, Vast
 
 # The rented disk is told in other digits than it was asked for.

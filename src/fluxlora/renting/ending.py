@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fluxlora.arrival import InstanceFailed, Waits
-from fluxlora.attempts import Attempt, Attempts
 from fluxlora.errors import VastError
 from fluxlora.journal import Journal
 from fluxlora.labels import PREFIX, Label
 from fluxlora.records import Instance
 from fluxlora.refusals import NoSuchInstance
+from fluxlora.renting.arrival import InstanceFailed, Waits
+from fluxlora.renting.attempts import Attempt, Attempts
 from fluxlora.vastai import Vast
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluxlora.avoid import Avoid
 from fluxlora.records import Offer
+from fluxlora.renting.avoid import Avoid
 from fluxlora.work import Work
 
 # The locked torch of both lines has code for sm_120 at most, which runs on all of 12.x and on nothing newer.

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluxlora.avoid import Avoid, avoided
 from fluxlora.journal import Entry, Event, Journal
 from fluxlora.records import Instance, Offer
+from fluxlora.renting.avoid import Avoid, avoided
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fluxlora.bait import GoingRates
-from fluxlora.bids import Bid, Stake, choose
 from fluxlora.budget import Left, Rates, Terms
-from fluxlora.costs import (
+from fluxlora.offers.bait import GoingRates
+from fluxlora.offers.bids import Bid, Stake, choose
+from fluxlora.offers.costs import (
     Cost,
     expected_cost,
     gpu_per_hour,
@@ -17,10 +17,10 @@ from fluxlora.costs import (
     redone_hours,
     storage_per_hour,
 )
-from fluxlora.ranking import Ranked, Ranking, Refused
+from fluxlora.offers.ranking import Ranked, Ranking, Refused
+from fluxlora.offers.requirements import Refusal, Requirements, nonsense, unfit
+from fluxlora.offers.speeds import Correction, Speed, speed_of
 from fluxlora.records import Offer
-from fluxlora.requirements import Refusal, Requirements, nonsense, unfit
-from fluxlora.speeds import Correction, Speed, speed_of
 from fluxlora.vastai import OFFERS_PER_ANSWER, Vast
 
 __all__ = ["Cost", "Ranked", "Ranking", "Refused", "Requirements", "find", "rank"]
