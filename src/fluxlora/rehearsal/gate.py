@@ -85,12 +85,15 @@ class Gate:
             self._relays.discard(relay)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        deadline = time.monotonic() + PATIENCE
+        # Nobody is waited for where nobody can come.
+        deadline = time.monotonic() + (PATIENCE if self._upstream else 0)
         while True:
             try:
                 return await asyncio.open_connection("127.0.0.1", self._upstream)
             except OSError:
                 if time.monotonic() > deadline:
+                    # Not even a refusal comes through what is frozen.
+                    await self._flowing.wait()
                     raise
                 await asyncio.sleep(0.1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -39,21 +38,18 @@ class Hosts(Protocol):
 
 
 class NoHosts:
-    """Accepts everything and boots nothing; the ports are made up."""
-
-    def __init__(self) -> None:
-        self._ports = itertools.count(40_000)
+    """Accepts everything and boots nothing: port 0 is nobody's."""
 
     def start(
         self, instance_id: int, *, environment: Mapping[str, str], authorized_keys: Sequence[str], onstart: str
     ) -> int:
-        return next(self._ports)
+        return 0
 
     def authorize(self, instance_id: int, keys: Sequence[str]) -> None: ...
     def stop(self, instance_id: int) -> None: ...
 
     def restart(self, instance_id: int) -> int:
-        return next(self._ports)
+        return 0
 
     def remove(self, instance_id: int) -> None: ...
     def vanish(self, instance_id: int) -> None: ...
