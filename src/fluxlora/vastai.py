@@ -194,7 +194,7 @@ class Vast:
             "limit": PAGE_ROWS,
         }
         found: dict[int, Instance] = {}
-        for row in self._rows("/api/v1/instances/", query, "instances", "the list of instances"):
+        for row in self._rows("/api/v1/instances/", query, "instances", "list of instances"):
             if isinstance(row, dict) and whole_of(row.get("id")) is not None:
                 instance = Instance.from_record(row)
                 found[instance.id] = instance
@@ -211,13 +211,13 @@ class Vast:
             page = self._object(lambda client: client.get(path, query_args=dict(query)))
             rows = page.get(name)
             if page.get("success") is False or not isinstance(rows, list):
-                raise Unavailable(f"{self.url} answered without {what}: {reason_of(page)}")
+                raise Unavailable(f"{self.url} answered without a {what}: {reason_of(page)}")
             yield from rows
             cursor = page.get("next_token")
             if not cursor:
                 return
             if cursor in cursors:
-                raise Unavailable(f"vast.ai repeats a page of {what}.", hint="Try again in a minute.")
+                raise Unavailable(f"vast.ai repeats a page of the {what}.", hint="Try again in a minute.")
             cursors.add(str(cursor))
             query["after_token"] = cursor
 
@@ -230,7 +230,7 @@ class Vast:
             "select_filters": {"day": {"gte": int(since), "lte": int(until)}, "type": {"in": ["instance"]}},
             "limit": CHARGES_PAGE_ROWS,
         }
-        rows = self._rows("/charges/", query, "results", "the charges")
+        rows = self._rows("/charges/", query, "results", "list of charges")
         return [charge for row in rows if isinstance(row, dict) and (charge := Charge.from_record(row))]
 
     def instance(self, instance_id: int) -> Instance | None:
