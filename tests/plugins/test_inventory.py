@@ -229,7 +229,9 @@ def test_a_listing_that_fails_is_an_error_and_not_an_empty_inventory(answer: Any
 def test_without_a_key_one_sentence_says_what_to_do(tmp_path: Path) -> None:
     done = ansible("ansible-playbook", "plan.yml", "--syntax-check", HOME=str(tmp_path))
     assert done.returncode != 0
-    assert "No vast.ai API key is configured. Set VAST_API_KEY" in " ".join(done.stderr.split())
+    said = " ".join(done.stderr.split())
+    assert "No vast.ai API key is configured." in said
+    assert "export VAST_API_KEY=" in said
     assert "Traceback" not in done.stderr
 
 
