@@ -291,6 +291,8 @@ def choice(offer: dict[str, Any]) -> Choice:
         expected_usd=cost.get("total"),
         expected_hours=hours.get("total") if isinstance(hours, dict) else hours,
         expected_seconds_per_step=cost.get("table_seconds_per_step"),
+        spare_usd=offer.get("spare_usd"),
+        spare_hours=offer.get("spare_hours"),
     )
 
 

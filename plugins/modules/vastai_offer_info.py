@@ -148,6 +148,15 @@ offers:
         - C(seconds_per_step) is what it was reckoned with, C(table_seconds_per_step) the same without your own runs,
           of which there are C(own_runs). C(basis) is published, computed or estimated.
       type: dict
+    bid_per_hour:
+      description: What to bid for an interruptible instance, in $/h without storage; with O(interruptible) alone.
+      type: float
+    spare_usd:
+      description: What may be lost on other instances before this offer no longer fits into O(budget_usd), or null.
+      type: float
+    spare_hours:
+      description: The same of O(deadline_hours).
+      type: float
   sample:
     - id: 18209627
       gpu_name: RTX A6000

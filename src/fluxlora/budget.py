@@ -133,6 +133,12 @@ class Left:
     usd: float
     hours: float
 
+    def after(self, terms: Terms, rates: Rates, hours: float) -> Left:
+        """What may still be lost, on instances that fail, before one that is used for so long no longer fits."""
+        return Left(
+            self.usd - terms.needed_usd(rates, hours), self.hours - terms.needed_hours(hours) - terms.ending_hours
+        )
+
     def missing_usd(self, terms: Terms, rates: Rates, hours: float) -> float:
         """By how much the budget is too small for an instance that is used for so long; 0 where it will do."""
         return max(terms.needed_usd(rates, hours) - self.usd, 0.0)

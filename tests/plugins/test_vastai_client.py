@@ -221,6 +221,19 @@ def test_another_offer_is_tried_after_a_failure_only_when_more_rents_are_allowed
     assert vast.instance(failed) is None
 
 
+@pytest.mark.parametrize("spare", [{"spare_usd": 0.0}, {"spare_hours": 0.0}], ids=["money", "time"])
+def test_after_a_failure_nothing_is_rented_that_no_longer_fits_into_what_is_left(
+    vast: VastServer, account: Vast, offers: list[Choice], spare: dict[str, float]
+) -> None:
+    vast.fault("boot_fails")
+    first, *others = offers
+    tight = [replace(each, **spare) for each in others]
+    with pytest.raises(VastError, match="no longer fits into what is left"):
+        ensure_instance(account, rent(), [first, *tight], waits=WAITS, limits=Limits(attempts=2))
+    assert len(vast.rented_ids()) == 1
+    assert vast.ledger()["instances_left"] == 0
+
+
 def test_the_machine_that_failed_is_not_tried_again() -> None:
     created, gone = (200, sample("create_ok")), (404, sample("gone_404"))
     failed = page(sample("instance_oci_failure"))

@@ -93,7 +93,7 @@ def _judge(offer: Offer, speed: Speed | None, need: Requirements, rates: GoingRa
         return Refused(offer, Refusal("bid", "costs less on demand than its least bid"))
     each = _ranked(offer, speed, need, bid)
     late = _beyond(each.offer, each.cost, need)
-    return Refused(each.offer, late) if late else each
+    return Refused(each.offer, late) if late else _with_spare(each, need)
 
 
 def _ranked(offer: Offer, speed: Speed, need: Requirements, bid: Bid | None) -> Ranked:
@@ -116,6 +116,17 @@ def _bid(offer: Offer, speed: Speed, need: Requirements) -> Bid | None:
         storage_per_hour(offer, need.disk_gb),
     )
     return choose(offer.min_bid_per_hour or gpu_per_hour(offer, need.disk_gb), offer.on_demand_per_hour, stake)
+
+
+def _with_spare(each: Ranked, need: Requirements) -> Ranked:
+    terms = Terms.of(need.work, need.budget_usd, need.deadline_hours)
+    left = Left(terms.budget_usd, terms.deadline_hours)
+    spare = left.after(terms, Rates.of(vars(each.offer)), each.cost.hours.total)
+    return replace(
+        each,
+        spare_usd=None if need.budget_usd is None else spare.usd,
+        spare_hours=None if need.deadline_hours is None else spare.hours,
+    )
 
 
 def _beyond(offer: Offer, cost: Cost, need: Requirements) -> Refusal | None:

@@ -21,10 +21,14 @@ class Ranked:
     cost: Cost
     # For an interruptible one: what is bid, which `offer` has for its price.
     bid: Bid | None = None
+    # What may be lost on others, in $ and hours, before this one no longer fits; None where there is no limit.
+    spare_usd: float | None = None
+    spare_hours: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         bid = {"bid_per_hour": self.bid.per_hour} if self.bid else {}
-        return {**asdict(self.offer), "cost": self.cost.as_dict(), **bid}
+        spare = {"spare_usd": self.spare_usd, "spare_hours": self.spare_hours}
+        return {**asdict(self.offer), "cost": self.cost.as_dict(), **bid, **spare}
 
 
 @dataclass(frozen=True)

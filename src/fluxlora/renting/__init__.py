@@ -76,6 +76,7 @@ class _Renter:
     attempts: Attempts
     choices: list[Choice]
     failures: list[InstanceFailed] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
 
     @property
     def run(self) -> str:
@@ -171,6 +172,9 @@ class _Renter:
         while self.choices:
             choice = self.choices.pop(0)
             offer = choice.offer.id
+            if self.failures and not choice.fits_after(self.attempts.usd(), (time.monotonic() - self.begun) / 3600):
+                self.attempts.note("over_budget", f"Offer {offer} no longer fits into what is left.", offer_id=offer)
+                continue
             try:
                 instance_id = self.vast.rent(offer, replace(self.rent, bid_per_hour=choice.bid_per_hour))
                 sentence = f"Rented offer {offer} as instance {instance_id}."

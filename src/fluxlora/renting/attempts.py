@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,17 @@ class Choice:
     expected_hours: float | None = None
     # By the table of speeds alone.
     expected_seconds_per_step: float | None = None
+    # What may be lost on others before this one no longer fits into the budget and the time; None for no limit.
+    spare_usd: float | None = None
+    spare_hours: float | None = None
+
+    def fits_after(self, usd: float, hours: float) -> bool:
+        """Whether it may still be rented when so much was lost on others."""
+        return usd <= _or_any(self.spare_usd) and hours <= _or_any(self.spare_hours)
+
+
+def _or_any(limit: float | None) -> float:
+    return math.inf if limit is None else limit
 
 
 @dataclass(frozen=True)
