@@ -113,7 +113,7 @@ def test_no_token_lies_on_disk_or_in_a_command_line_while_a_playbook_runs_and_no
     watcher = threading.Thread(target=sample)
     watcher.start()
     done = subprocess.run(
-        ["fluxlora", "plan", str(DATASET), "--name", "secretive"],
+        ["fluxlora", "plan", str(DATASET), "--name", "secretive", *settings(paper)],
         cwd=PROJECT,
         env=paper.environment | {"TMPDIR": str(tmp_path)},
         capture_output=True,
