@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from pathlib import Path
@@ -43,7 +44,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         shown: str | None = None
         fetched: set[int] = set()
         first_loss: float | None = None
+        controller = os.getppid()
         while time.monotonic() < deadline:
+            # This worker outlives a controller that is killed, and would be in the way of the next one.
+            if os.getppid() != controller:
+                return result | self._failure("controller_lost", f"Nobody is left to be told of {host}.")
             try:
                 progress, files = self._look(state, session)
             except AnsibleConnectionFailure as error:

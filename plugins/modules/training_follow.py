@@ -86,7 +86,7 @@ lost:
   type: str
   returned: when it was
 code:
-  description: Why it failed; one of host_lost, training_failed, session_lost, timeout.
+  description: Why it failed; one of host_lost, training_failed, session_lost, controller_lost, timeout.
   type: str
   returned: failure
 """

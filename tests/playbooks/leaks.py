@@ -54,21 +54,28 @@ def on_this_computer(folder: Path, tokens: dict[str, str]) -> list[str]:
     ]
 
 
+def running(*words: str) -> list[str]:
+    """The command lines that hold all these words; this computer lists the processes of the instances too."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if all(word in line for word in words):
+            found.append(line)
+    return found
+
+
 @contextmanager
 def command_lines(tokens: Sequence[str]) -> Iterator[set[str]]:
-    """The command lines that showed a token, here and on the instances, whose processes this computer lists too."""
+    """The command lines that showed a token while the block ran."""
     shown: set[str] = set()
     over = threading.Event()
 
     def look() -> None:
         while not over.wait(0.1):
-            for file in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    line = file.read_bytes().decode(errors="replace")
-                except OSError:
-                    continue
-                if any(token in line for token in tokens):
-                    shown.add(line)
+            shown.update(line for line in running() if any(token in line for token in tokens))
 
     watcher = threading.Thread(target=look)
     watcher.start()

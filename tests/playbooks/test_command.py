@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from leaks import running
 
 from conftest import DATASET, PROJECT, Bench, wait_for
 from fluxlora.cli import cli
@@ -43,18 +44,6 @@ def start(environment: dict[str, str], log: Path, *words: str) -> subprocess.Pop
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-
-
-def processes(*words: str) -> list[str]:
-    found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if all(word in line for word in words):
-            found.append(line)
-    return found
 
 
 def test_every_verb_is_a_playbook_and_every_playbook_a_verb():
@@ -142,7 +131,7 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
     assert process.wait(30) == 0, log.read_text()
     assert "fluxlora status left" in log.read_text()
     assert "fluxlora destroy left" in log.read_text()
-    assert not processes("ansible-playbook", "run_name")
+    assert not running("ansible-playbook", "run_name")
     (instance,) = bench.instances()
     look = "cat /root/.fluxlora/progress.json"
     then = bench.ssh(instance, look)
@@ -198,7 +187,7 @@ def test_ctrl_c_in_a_rehearsal_leaves_no_host_no_server_and_no_folder(moment, tm
     os.kill(process.pid, signal.SIGINT)
 
     assert process.wait(60) == 130, log.read_text()
-    assert not processes(str(tmp_path))
+    assert not running(str(tmp_path))
     left = [
         f.name for f in tmp_path.iterdir() if f.name.startswith("fluxlora") and not f.name.startswith("fluxlora-hosts")
     ]

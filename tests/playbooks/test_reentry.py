@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from leaks import command_lines, on_instance, on_this_computer
+from leaks import command_lines, on_instance, on_this_computer, running
 
 from conftest import Bench, kill, wait_for
 
@@ -109,6 +109,7 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     assert manifest["restarts"] == 1
     training_log = (bench.artifacts("killed") / "training.log").read_text()
     assert "Loading LoRA weights from Path: " in training_log, "the killed trainer went on from its last checkpoint"
+    wait_for(lambda: not running("ansible-playbook", "run_name=killed"), 20)
 
 
 def test_tokens_lie_in_one_file_of_the_instance_and_nowhere_else_and_go_before_it_does(killed):
