@@ -76,11 +76,12 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
                 trainers.append(json.loads(facts)["pid"])
             (folder / f"{phase}.log").write_text(log.read_text())
 
-        # An instance that is not gone at once can still be looked at.
-        bench.post("/rehearsal/faults", name="destroy_needs_two", times=2)
+        # An instance that is not gone until it has been looked at.
+        bench.post("/rehearsal/faults", name="destroy_needs_two", times=99)
         process = bench.start("train", "killed", log, "-vvv")
         until(lambda: asked_to_end(bench), process)
         given_back = on_instance(bench, bench.instances()[0], tokens)
+        bench.post("/rehearsal/faults", name="destroy_needs_two", times=0)
         code = process.wait(120)
     yield Killed(
         code=code, said=log.read_text(), trainers=trainers, rents=bench.rents(), command_lines=shown,
