@@ -26,6 +26,9 @@ class Line:
     parser: str
     # Found in its environment, and run in its folder.
     command: tuple[str, ...] = ("simpletuner", "train")
+    # Whether it embeds an empty text where no caption is dropped. One that does not, and is asked to draw with it, logs
+    # an error in place of every validation picture.
+    embeds_nothing: bool = True
 
     def as_facts(self) -> dict[str, Any]:
         """For Ansible, which takes a list for the command."""
@@ -50,6 +53,7 @@ LINES: Mapping[str, Line] = {
             image="vastai/base-image:cuda-13.0.3-cudnn-devel-ubuntu24.04-py312",
             installer="uv",
             parser="4.10.1",
+            embeds_nothing=False,
         ),
         Line(
             "git",

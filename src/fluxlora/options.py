@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from fluxlora.lines import LINES
 from fluxlora.trainer import change
 
 # The keys of a data backend that hold an edge in pixels, or megapixels where `resolution_type` is area.
@@ -31,10 +32,20 @@ def trainer_options(options: Mapping[str, Any], extra: Mapping[str, Any], versio
     The names in `extra` may lack the dashes and are the user's own, so they stay as they are.
     """
     merged = {
-        **_known_names(options, version),
+        **_drawable(_known_names(options, version), version),
         **{f"--{str(name).lstrip('-')}": value for name, value in extra.items()},
     }
     return {name: value for name, value in merged.items() if value is not None}
+
+
+def _drawable(options: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """Without what makes the version draw nothing: see `embeds_nothing` in lines.py."""
+    line = LINES.get(version)
+    draws = "--validation_prompt" in options and not options.get("--caption_dropout_probability")
+    if line is None or line.embeds_nothing or not draws:
+        return dict(options)
+    own = {name: value for name, value in options.items() if (name, value) != ("--validation_negative_prompt", "")}
+    return own | {"--validation_disable_unconditional": True}
 
 
 def _known_names(options: Mapping[str, Any], version: str) -> dict[str, Any]:

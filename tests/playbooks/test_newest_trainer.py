@@ -46,4 +46,6 @@ def test_a_trainer_that_is_killed_goes_on_from_its_last_checkpoint(bench, tmp_pa
     checkpoint = int(re.match(r"; its last checkpoint is \[(\d+)\]", after)[1])
     assert int(STEP.findall(before)[0]) <= 1
     assert int(STEP.findall(after)[0]) in (checkpoint, checkpoint + 1)
+    drawn = {each.name for each in (bench.artifacts(run) / "validation_images").glob("*.png")}
+    assert any(name.startswith("step_12_") for name in drawn), drawn
     assert bench.instances() == []

@@ -47,3 +47,21 @@ def test_a_users_own_option_stays_for_the_plan_to_refuse():
     extra = {"validation_torch_compile": True}
 
     assert trainer_options({}, extra, "4.10.1") == {"--validation_torch_compile": True}
+
+
+def test_a_version_that_embeds_no_empty_text_is_not_asked_to_draw_with_one() -> None:
+    drawn = {
+        "--validation_prompt": "A pizza.",
+        "--validation_negative_prompt": "",
+        "--caption_dropout_probability": 0.0,
+    }
+    asked = trainer_options(drawn, {}, "4.10.1")
+    assert asked["--validation_disable_unconditional"] is True
+    assert "--validation_negative_prompt" not in asked, "its own is not empty"
+    assert trainer_options(drawn, {}, "3.1.6") == drawn
+    dropped = drawn | {"--caption_dropout_probability": 0.1}
+    assert trainer_options(dropped, {}, "4.10.1") == dropped
+    assert trainer_options(drawn | {"--validation_negative_prompt": "ugly"}, {}, "4.10.1")[
+        "--validation_negative_prompt"
+    ]
+    assert trainer_options(drawn, {"validation_negative_prompt": ""}, "4.10.1")["--validation_negative_prompt"] == ""
