@@ -11,6 +11,7 @@ def test_plan_ends_with_steps_and_offers_and_has_rented_nothing(paper):
     done = paper.play("plan", "my-style", run_presets="512,lokr")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "steps" in done.stdout
+    assert " 220 GB of disk (" in done.stdout, "the disk that is rented, beside the one that is used"
     assert paper.rents() == 0
 
 
