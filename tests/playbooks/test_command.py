@@ -14,6 +14,7 @@ from leaks import running
 
 from conftest import DATASET, PROJECT, Bench, wait_for
 from fluxlora.cli import cli
+from fluxlora.process import mark
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -126,12 +127,16 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
     bench.started.append(process)
     wait_for(lambda: "training, step" in log.read_text() or process.poll() is not None, 300, log)
 
+    # Its folder is named after the command that plays it: others may be playing beside it.
+    own = ("ansible-playbook", f"/fluxlora-{mark(process.pid).rpartition('.')[0]}.")
+    assert running(*own)
+
     os.kill(process.pid, signal.SIGINT)
 
     assert process.wait(30) == 0, log.read_text()
     assert "fluxlora status left" in log.read_text()
     assert "fluxlora destroy left" in log.read_text()
-    assert not running("ansible-playbook", "run_name")
+    assert not running(*own)
     (instance,) = bench.instances()
     look = "cat /root/.fluxlora/progress.json"
     then = bench.ssh(instance, look)
