@@ -39,15 +39,6 @@ class AfterTorch(MetaPathFinder):
 sys.meta_path.insert(0, AfterTorch())
 """
 
-# On the instance, where no connection is slow; the brackets keep this very command from being meant. Once there is a
-# checkpoint 12 the one before it is whole.
-FREEZE_AFTER_CHECKPOINT_8 = """
-for look in $(seq 500); do
-    [ -e /root/SimpleTuner/output/models/checkpoint-12 ] && pkill -STOP -f 'simpletuner/[t]rain.py' && break
-    sleep 0.1
-done && echo frozen
-"""
-
 NO_PICTURES = {
     "id": "square_1024",
     "type": "local",
@@ -90,14 +81,13 @@ def test_once_mended_it_trains_and_goes_on_from_its_last_checkpoint_when_the_tra
     bench, tmp_path
 ):
     log = tmp_path / "log"
-    process = bench.start("train", RUN, log, **WISHES, simpletuner_max_train_steps=40, simpletuner_validation_steps=40)
+    # Long enough that it is not over when its checkpoint 8 is at home, some seconds after it was written.
+    process = bench.start("train", RUN, log, **WISHES, simpletuner_max_train_steps=80, simpletuner_validation_steps=80)
     wait_for(lambda: "checkpoint 4 is home" in log.read_text() or process.poll() is not None, 300, log)
     (instance,) = bench.instances()
     bench.ssh(instance, "pkill -9 -f simpletuner/train.py")
     wait_for(lambda: '"restarts": 1' in bench.ssh(instance, "cat /root/.fluxlora/progress.json"), 60, log)
     assert "; its last checkpoint is [" in bench.ssh(instance, "cat /root/.fluxlora/training.log")
-    # Frozen, so that what is at home when it is taken away does not depend on how fast anything is.
-    assert bench.ssh(instance, FREEZE_AFTER_CHECKPOINT_8).strip() == "frozen"
     wait_for(lambda: "checkpoint 8 is home" in log.read_text() or process.poll() is not None, 300, log)
 
     bench.post(f"/rehearsal/instances/{instance['id']}/outbid")
@@ -105,12 +95,13 @@ def test_once_mended_it_trains_and_goes_on_from_its_last_checkpoint_when_the_tra
     assert process.wait(600) == 0, log.read_text()[-4000:]
     text = log.read_text()
     assert f"Instance {instance['id']} of {RUN} was outbid" in text
-    at_home = re.findall(r"checkpoint (\d+) is home", text)
-    (checkpoint,) = re.findall(rf"{RUN} goes on from checkpoint (\d+)", text)
-    assert int(checkpoint) in range(8, 40)
-    assert len(at_home) == len(set(at_home)), "nothing was trained again"
+    resumed = re.split(rf"{RUN} goes on from checkpoint (?=\d)", text)[1]
+    checkpoint = int(re.match(r"\d+", resumed)[0])
+    assert checkpoint >= 8
+    at_home = [int(step) for step in re.findall(r"checkpoint (\d+) is home", resumed)]
+    assert min(at_home) >= checkpoint, "nothing was trained again"
     manifest = json.loads((bench.artifacts(RUN) / "manifest.json").read_text())
-    assert manifest["steps"] == {"done": 40, "asked": 40}
+    assert manifest["steps"] == {"done": 80, "asked": 80}
     assert (manifest["adapter"]["kind"], manifest["adapter"]["learned"]) == ("lokr", True)
     journal = Journal(bench.folder / "state" / "journal.jsonl").entries(RUN)
     rented = [entry for entry in journal if entry.event is Event.RENTED]
