@@ -81,8 +81,9 @@ def test_once_mended_it_trains_and_goes_on_from_its_last_checkpoint_when_the_tra
     bench, tmp_path
 ):
     log = tmp_path / "log"
-    # Long enough that it is not over when its checkpoint 8 is at home, some seconds after it was written.
-    process = bench.start("train", RUN, log, **WISHES, simpletuner_max_train_steps=80, simpletuner_validation_steps=80)
+    # Steps so long that a checkpoint is at home before the next one is written; an epoch is one of them.
+    slowly = {"simpletuner_gradient_accumulation_steps": 6, "simpletuner_validation_steps": 20}
+    process = bench.start("train", RUN, log, **WISHES, **slowly, simpletuner_max_train_steps=20)
     wait_for(lambda: "checkpoint 4 is home" in log.read_text() or process.poll() is not None, 300, log)
     (instance,) = bench.instances()
     bench.ssh(instance, "pkill -9 -f simpletuner/train.py")
@@ -101,7 +102,7 @@ def test_once_mended_it_trains_and_goes_on_from_its_last_checkpoint_when_the_tra
     at_home = [int(step) for step in re.findall(r"checkpoint (\d+) is home", resumed)]
     assert min(at_home) >= checkpoint, "nothing was trained again"
     manifest = json.loads((bench.artifacts(RUN) / "manifest.json").read_text())
-    assert manifest["steps"] == {"done": 80, "asked": 80}
+    assert manifest["steps"] == {"done": 20, "asked": 20}
     assert (manifest["adapter"]["kind"], manifest["adapter"]["learned"]) == ("lokr", True)
     journal = Journal(bench.folder / "state" / "journal.jsonl").entries(RUN)
     rented = [entry for entry in journal if entry.event is Event.RENTED]
