@@ -81,8 +81,8 @@ def test_once_mended_it_trains_and_goes_on_from_its_last_checkpoint_when_the_tra
     bench, tmp_path
 ):
     log = tmp_path / "log"
-    # Steps so long that a checkpoint is at home before the next one is written; an epoch is one of them.
-    slowly = {"simpletuner_gradient_accumulation_steps": 6, "simpletuner_validation_steps": 20}
+    # Steps so long that a checkpoint is at home before the next one is written; an epoch has two of them.
+    slowly = {"simpletuner_gradient_accumulation_steps": 3, "simpletuner_validation_steps": 20}
     process = bench.start("train", RUN, log, **WISHES, **slowly, simpletuner_max_train_steps=20)
     wait_for(lambda: "checkpoint 4 is home" in log.read_text() or process.poll() is not None, 300, log)
     (instance,) = bench.instances()
