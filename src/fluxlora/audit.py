@@ -295,16 +295,7 @@ def _moment(seconds: float | None) -> str:
 def as_facts(found: Audit) -> Mapping[str, object]:
     """For Ansible."""
     return {
-        "findings": [
-            {
-                "kind": str(each.kind),
-                "instance_id": each.instance_id,
-                "run": each.run,
-                "text": each.text,
-                "usd_per_hour": each.usd_per_hour,
-            }
-            for each in found.findings
-        ],
+        "findings": [vars(each) | {"kind": str(each.kind)} for each in found.findings],
         "settlements": [vars(each) for each in found.settlements],
         "trainings": [vars(each) | {"instance_ids": list(each.instance_ids)} for each in found.trainings],
         "foreign": found.foreign,

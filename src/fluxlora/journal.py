@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -75,6 +75,12 @@ class Journal:
             return []
         entries = [entry for line in lines if (entry := _entry(line))]
         return [entry for entry in entries if run in (None, entry.run)]
+
+
+def since_delivery(entries: Sequence[Entry]) -> list[Entry]:
+    """Of the entries of one run those of the training that goes on: what was delivered before was another."""
+    last = max((number for number, each in enumerate(entries) if each.event is Event.DELIVERED), default=-1)
+    return list(entries[last + 1 :])
 
 
 def _ends_a_line(file: int) -> bool:

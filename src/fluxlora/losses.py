@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fluxlora.errors import VastError
-from fluxlora.journal import Entry, Event
+from fluxlora.journal import Entry, Event, since_delivery
 from fluxlora.onhost import progress
 from fluxlora.records import Instance
 from fluxlora.renting.avoid import Failure
@@ -65,8 +65,9 @@ def checkpoint_at_home(folder: Path, entries: Sequence[Entry]) -> int | None:
     taken = _losses(entries)
     if not taken:
         return None
-    rents = [each for each in _training(entries) if each.event is Event.RENTED]
-    ended = [each for each in _training(entries) if each.event is Event.DESTROYED]
+    training = since_delivery(entries)
+    rents = [each for each in training if each.event is Event.RENTED]
+    ended = [each for each in training if each.event is Event.DESTROYED]
     if not rents or (ended and ended[-1].instance_id not in {each.instance_id for each in taken}):
         return None
     steps = [
@@ -77,11 +78,5 @@ def checkpoint_at_home(folder: Path, entries: Sequence[Entry]) -> int | None:
     return max(steps, default=None)
 
 
-def _training(entries: Sequence[Entry]) -> list[Entry]:
-    """The events since the last delivery."""
-    last = max((number for number, each in enumerate(entries) if each.event is Event.DELIVERED), default=-1)
-    return list(entries[last + 1 :])
-
-
 def _losses(entries: Sequence[Entry]) -> list[Entry]:
-    return [each for each in _training(entries) if each.event is Event.FAILED and each.facts.get("used")]
+    return [each for each in since_delivery(entries) if each.event is Event.FAILED and each.facts.get("used")]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fluxlora.budget import IMAGE_GB, Lease, Left, Rates, Spent, Terms, lease, left
-from fluxlora.journal import Entry, Event
+from fluxlora.journal import Entry, Event, since_delivery
 from fluxlora.onhost.guard import GB
 
 
@@ -18,8 +18,7 @@ def spent(entries: Sequence[Entry], terms: Terms, *, now: float, instance_id: in
     One whose end is not told was gone when the next was rented, or else is reckoned to exist until now. What vast.ai
     has charged is known better than anything else.
     """
-    delivered = [number for number, entry in enumerate(entries) if entry.event is Event.DELIVERED]
-    entries = entries[delivered[-1] + 1 :] if delivered else entries
+    entries = since_delivery(entries)
     rents = [entry for entry in entries if entry.event is Event.RENTED]
     usd, expected = 0.0, None
     for rent, gone_at in zip(rents, [*(each.at for each in rents[1:]), now], strict=False):
@@ -27,15 +26,17 @@ def spent(entries: Sequence[Entry], terms: Terms, *, now: float, instance_id: in
             expected = rent.facts.get("expected_usd")
             continue
         about = [each for each in entries if each.instance_id == rent.instance_id and each.at >= rent.at]
-        ends = [each.at for each in about if each.event is Event.DESTROYED]
-        told = [each.facts for each in about if each.event is Event.DESTROYED]
-        charged = [float(facts.get("spent_usd") or 0) for facts in told if facts.get("charged")]
-        least = max((float(facts.get("spent_usd") or 0) for facts in told), default=0.0)
-        most = _earlier_usd(rent, about, (min([*ends, gone_at]) - rent.at) / 3600, terms)
-        usd += charged[0] if charged else max(least, most)
+        ends = [each for each in about if each.event is Event.DESTROYED]
+        charged = [_told_usd(each) for each in ends if each.facts.get("charged")]
+        most = _earlier_usd(rent, about, (min([gone_at, *(each.at for each in ends)]) - rent.at) / 3600, terms)
+        usd += charged[0] if charged else max([most, *map(_told_usd, ends)])
     # Upwards, and so that it reads the same after it has been written.
     usd = math.ceil(usd * 1e4) / 1e4
     return Spent(usd, sum(rent.instance_id != instance_id for rent in rents), rents[0].at if rents else None, expected)
+
+
+def _told_usd(end: Entry) -> float:
+    return float(end.facts.get("spent_usd") or 0)
 
 
 def _earlier_usd(rent: Entry, about: Sequence[Entry], hours: float, terms: Terms) -> float:

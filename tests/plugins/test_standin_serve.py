@@ -127,3 +127,10 @@ def test_bytes_through_the_hub_are_charged_to_the_running_instance(vast: VastSer
     vast.rent_running()
     requests.get(vast.hub_url + "/api/models/black-forest-labs/FLUX.1-dev", timeout=10)
     assert vast.ledger()["instances"][0]["bytes_down"] > 0
+
+
+def test_what_befalls_no_instance_is_refused_with_what_does(vast: VastServer) -> None:
+    rented = vast.rent()["new_contract"]
+    refused = vast.call("POST", f"/rehearsal/instances/{rented}/explode")
+    assert refused.status_code == 404
+    assert "vanish, outbid, preempt, lose" in refused.json()["msg"]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from fluxlora.rehearsal.account import Account
 from fluxlora.rehearsal.api import Body, Call, Endpoints, Refusal
 from fluxlora.rehearsal.faults import FAULTS
+from fluxlora.rehearsal.instances import Fleet
 
 endpoint = Endpoints()
+# What befalls an instance that runs.
+EVENTS = {"vanish": Fleet.vanish, "outbid": Fleet.outbid, "preempt": Fleet.preempt, "lose": Fleet.lose}
 
 
 @endpoint("GET", "/rehearsal/ledger")
@@ -40,9 +43,13 @@ async def disarm_faults(call: Call) -> Body:
     return {"success": True}
 
 
-@endpoint("POST", "/rehearsal/instances/{id:int}/vanish")
-async def vanish(call: Call) -> Body:
-    call.cloud.fleet.vanish(call.instance())
+@endpoint("POST", "/rehearsal/instances/{id:int}/{event}")
+async def befall(call: Call) -> Body:
+    """One of EVENTS."""
+    event = call.params["event"]
+    if event not in EVENTS:
+        raise Refusal(404, "no_such_event", f"There is no event {event}; there are {', '.join(EVENTS)}.")
+    EVENTS[event](call.cloud.fleet, call.instance())
     return {"success": True}
 
 
@@ -52,24 +59,6 @@ async def change_account(call: Call) -> Body:
     account = call.cloud.account
     account.deposit = float(call.body.get("deposit", account.deposit))
     account.skew_seconds = float(call.body.get("skew_seconds", account.skew_seconds))
-    return {"success": True}
-
-
-@endpoint("POST", "/rehearsal/instances/{id:int}/outbid")
-async def outbid(call: Call) -> Body:
-    call.cloud.fleet.outbid(call.instance())
-    return {"success": True}
-
-
-@endpoint("POST", "/rehearsal/instances/{id:int}/preempt")
-async def preempt(call: Call) -> Body:
-    call.cloud.fleet.preempt(call.instance())
-    return {"success": True}
-
-
-@endpoint("POST", "/rehearsal/instances/{id:int}/lose")
-async def lose(call: Call) -> Body:
-    call.cloud.fleet.lose(call.instance())
     return {"success": True}
 
 

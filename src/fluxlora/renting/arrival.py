@@ -113,10 +113,10 @@ class Arrival:
             raise self._failure(
                 Failure.DISK_TOO_SMALL, f"has a disk of {seen.disk_gb:g} GB, and {self.rent.disk_gb:g} GB were rented"
             )
-        if None not in (seen.price_per_hour, self.highest_price) and seen.price_per_hour > self.highest_price:  # type: ignore[operator]
+        price, most = seen.price_per_hour, self.highest_price
+        if price is not None and most is not None and price > most:
             raise self._failure(
-                Failure.PRICE_CHANGED,
-                f"costs ${seen.price_per_hour:.4f} an hour, and ${self.highest_price:.4f} is the most it may",
+                Failure.PRICE_CHANGED, f"costs ${price:.4f} an hour, and ${most:.4f} is the most it may"
             )
         if seen.status == "running":
             self._running = now if self._running is None else self._running
