@@ -26,7 +26,7 @@ unit plugins trainers playbooks: setup ## one layer of the tests
 	pytest tests/$@
 
 molecule: setup ## the roles, one by one, on hosts of their own
-	@scripts/test molecule
+	@scripts/test $(patsubst tests/%/molecule.yml,%,$(wildcard tests/molecule/*/molecule.yml))
 
 docs: setup ## remake the generated pages
 	python scripts/make_docs.py
