@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from jinja2 import Environment
 
 PROJECT = Path(__file__).parents[2]
 ROLES = sorted(path.parent.parent for path in PROJECT.glob("roles/*/tasks/main.yml"))
@@ -179,3 +182,22 @@ def test_every_variable_bears_its_roles_name_and_says_what_it_is(role: Path) -> 
 @each_role
 def test_the_default_in_a_specification_is_left_to_the_defaults_file(role: Path) -> None:
     assert [name for name, option in options(role).items() if "default" in option] == []
+
+
+def test_plays_take_each_of_several_runs_and_only_those_that_their_groups_hold() -> None:
+    inventory = InventoryManager(DataLoader(), sources=None)
+    for group in ("training", "vastai", "approved", "rehearsal"):
+        inventory.add_group(group)
+        for run in ("one", "two"):
+            inventory.add_host(run, group)
+    inventory.add_host("three", "training")
+    patterns = {
+        play["hosts"]
+        for path in PROJECT.glob("playbooks/*.yml")
+        for play in yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "run_name" in play.get("hosts", "")
+    }
+    assert len(patterns) > 5
+    for pattern in patterns:
+        named = Environment().from_string(pattern).render(run_name="one, two")
+        assert [host.name for host in inventory.get_hosts(named)] == ["one", "two"], pattern
