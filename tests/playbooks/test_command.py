@@ -73,6 +73,18 @@ def test_a_run_that_does_not_exist_is_a_mistake(paper, verb):
     assert "nobody has no instance" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("verb", "sentence"),
+    [
+        ("status", "someone has no instance"),
+        ("fetch", "nobody and someone have no instance"),
+        ("stop", "nobody and someone have no instance"),
+    ],
+)
+def test_of_several_runs_each_is_looked_for(paper, verb, sentence):
+    assert sentence in " ".join(paper.play(verb, "nobody,someone").stdout.split())
+
+
 def test_without_a_key_one_sentence_says_what_to_do(paper, tmp_path):
     environment = {k: v for k, v in paper.environment.items() if k != "VAST_API_KEY"} | {"HOME": str(tmp_path)}
     done = subprocess.run(
