@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -131,6 +136,36 @@ def test_the_instances_own_key_destroys_no_other(vast):
     assert vast.instance(other["id"])["id"] == other["id"]
 
 
+@pytest.fixture(
+    params=[b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n[]"],
+    ids=["no HTTP", "half of it", "a list"],
+)
+def odd_url(request) -> Iterator[str]:
+    """Where everything is answered, and nothing as it should be."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with server.accept()[0] as peer:
+                        peer.recv(65_536)
+                        peer.sendall(request.param)
+
+        Thread(target=answer, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_no_answer_is_odd_enough_to_end_the_guard(odd_url, adapter):
+    with pytest.raises((OSError, ValueError)):
+        guard.destroy(odd_url, {"CONTAINER_ID": "7", "CONTAINER_API_KEY": "k"})
+    assert not guard.delivered(LEASE, {"adapter": str(adapter)}, {"HF_ENDPOINT": odd_url, "HF_TOKEN": "hf_x"})
+
+
+def test_a_file_that_holds_anything_else_than_an_object_says_nothing(tmp_path):
+    (tmp_path / "lease.json").write_text("[1]")
+    assert guard._read(tmp_path / "lease.json") == {}
+
+
 @pytest.fixture
 def adapter(tmp_path: Path) -> Path:
     path = tmp_path / "pytorch_lora_weights.safetensors"
@@ -239,9 +274,11 @@ def test_a_guard_without_a_lease_waits(tmp_path):
     assert running
 
 
+OVER = LEASE | {"ends_at": 1, "vast_url": "http://127.0.0.1:9", "training_session": "none"}
+
+
 def test_the_tokens_are_gone_before_the_guard_gives_the_instance_back(tmp_path):
-    over = LEASE | {"ends_at": 1, "vast_url": "http://127.0.0.1:9", "training_session": "none"}
-    (tmp_path / "lease.json").write_text(json.dumps(over))
+    (tmp_path / "lease.json").write_text(json.dumps(OVER))
     (tmp_path / "train.env").write_text("HF_TOKEN=hf_geheim\n")
     command = [sys.executable, guard.__file__, "watch", "--state", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -277,6 +314,41 @@ def test_an_instance_that_has_a_guard_is_left_to_it(vast, tmp_path):
 
     assert orphan(vast, tmp_path, vast.rent()).wait(10) == 0
     assert vast.ledger()["instances_left"] == 1
+
+
+def test_a_guard_that_ended_with_its_container_is_back_with_the_next_start(vast, tmp_path):
+    shutil.copy(guard.__file__, tmp_path)
+    (tmp_path / "lease.json").write_text(json.dumps(OVER))
+    (tmp_path / "train.env").write_text("HF_TOKEN=hf_geheim\n")
+    program = orphan(vast, tmp_path, vast.rent())
+    deadline = time.monotonic() + 10
+    while (tmp_path / "train.env").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    program.kill()
+    program.wait()
+
+    assert not (tmp_path / "train.env").exists()
+
+
+def test_of_two_guards_the_second_waits_for_the_end_of_the_first(tmp_path):
+    command = [sys.executable, guard.__file__, "watch", "--state", str(tmp_path)]
+    first = subprocess.Popen(command)
+    meter, deadline = tmp_path / "meter.json", time.monotonic() + 10
+    while not meter.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    meter.unlink()
+    second = subprocess.Popen(command)
+    time.sleep(1)
+    waited = not meter.exists()
+    first.kill()
+    first.wait()
+    while not meter.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    took_over = meter.exists()
+    second.kill()
+    second.wait()
+
+    assert (waited, took_over) == (True, True)
 
 
 def test_what_is_run_at_each_start_fits_into_what_vast_ai_takes():

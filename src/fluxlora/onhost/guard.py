@@ -11,7 +11,10 @@ Standard library only, python 3.8 or newer: this file is copied to the instance 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
+import http.client
 import json
 import os
 import shlex
@@ -20,7 +23,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +111,7 @@ def delivered(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Map
         repo = lease["repo"]
         if "/" not in repo:
             with _open("GET", f"{hub}/api/whoami-v2", bearer) as answer:
-                repo = f"{json.load(answer)['name']}/{repo}"
+                repo = f"{_object(answer)['name']}/{repo}"
         url = f"{hub}/{repo}/resolve/main/{ADAPTER}"
         with _open("HEAD", url, bearer) as answer:
             return digest in (answer.headers.get("X-Linked-ETag") or answer.headers.get("ETag") or "")
@@ -120,7 +123,7 @@ def destroy(vast: str, own: Mapping[str, str]) -> None:
     """Ask vast.ai to destroy this instance. Raises OSError or ValueError when it did not agree."""
     url = f"{vast.rstrip('/')}/api/v0/instances/{own['CONTAINER_ID']}/"
     with _open("DELETE", url, {"Authorization": f"Bearer {own['CONTAINER_API_KEY']}"}) as answer:
-        if not json.load(answer).get("success"):
+        if not _object(answer).get("success"):
             raise ValueError("vast.ai did not agree")
 
 
@@ -171,6 +174,9 @@ def count(file: Path) -> dict[str, Any]:
 
 def watch(state: Path) -> None:
     """Look until there is a reason, deliver, then ask until the instance is gone, and this program with it."""
+    # The start of the container has started one, and whoever comes back starts another: that waits for the first's end.
+    alone = (state / "guard.lock").open("w", encoding="utf-8")
+    fcntl.flock(alone, fcntl.LOCK_EX)
     said, hub_has_it = "", False
     tried: set[bool] = set()  # a Hub that was down when the adapter was finished may be back at the lease's end
     while True:
@@ -229,9 +235,22 @@ def main() -> int:
     return 0
 
 
-def _open(method: str, url: str, headers: Mapping[str, str]) -> Any:
+@contextlib.contextmanager
+def _open(method: str, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
+    """The answer, to be read. Raises OSError, also for one that breaks off or is no HTTP."""
     request = urllib.request.Request(url, headers=dict(headers), method=method)
-    return urllib.request.build_opener(_KeepToken).open(request, timeout=TIMEOUT_SECONDS)
+    try:
+        with urllib.request.build_opener(_KeepToken).open(request, timeout=TIMEOUT_SECONDS) as answer:
+            yield answer
+    except http.client.HTTPException as error:
+        raise OSError(repr(error)) from error
+
+
+def _object(answer: Any) -> dict[str, Any]:
+    told = json.load(answer)
+    if not isinstance(told, dict):
+        raise ValueError("no object was answered")
+    return told
 
 
 class _KeepToken(urllib.request.HTTPRedirectHandler):
@@ -246,7 +265,7 @@ class _KeepToken(urllib.request.HTTPRedirectHandler):
 def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}
 
 
