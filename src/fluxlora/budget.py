@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any
 
 from fluxlora.onhost.guard import GB, LOOK_SECONDS, TIMEOUT_SECONDS
+from fluxlora.records import number_of
 from fluxlora.work import Work
 
 # The guard may send what is expected twice over: a broken download is begun again, checkpoints go to several places.
@@ -25,6 +26,9 @@ LATE_GB = LATE_SECONDS * 0.125
 DESTROY_MINUTES = 10.0
 
 
+_RATES = ("price_per_hour", "storage_usd_per_hour", "inet_down_usd_per_gb", "inet_up_usd_per_gb")
+
+
 @dataclass(frozen=True)
 class Rates:
     """What an instance costs, in $: an hour of everything (storage included), an hour of storage, a GB."""
@@ -35,10 +39,17 @@ class Rates:
     up_per_gb: float = 0.0
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Rates:
-        """From the facts of an instance, an offer or a RENTED entry, which name them alike."""
-        names = ("price_per_hour", "storage_usd_per_hour", "inet_down_usd_per_gb", "inet_up_usd_per_gb")
-        return cls(*(float(facts.get(name) or 0) for name in names))
+    def of(cls, *sources: Mapping[str, Any]) -> Rates:
+        """From the facts of an instance, an offer or a RENTED entry, which name them alike; each of the first to know.
+
+        vast.ai's documents promise the price of a byte for offers alone.
+        """
+        told = ([number_of(facts.get(name)) for facts in sources] for name in _RATES)
+        return cls(*(next((rate for rate in each if rate is not None), 0.0) for each in told))
+
+    def as_facts(self) -> dict[str, float]:
+        """Under the names that `of` reads."""
+        return dict(zip(_RATES, astuple(self), strict=True))
 
 
 @dataclass(frozen=True)

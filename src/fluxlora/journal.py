@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,8 @@ class Event(StrEnum):
     # The instance did not become usable, or was lost after it had been used (used): code, reason, machine_id, host_id,
     # address
     FAILED = "failed"
-    # The list was seen without it: spent_usd, as far as this computer can know, or as vast.ai has charged it (charged)
+    # The list was seen without it: spent_usd, as far as this computer can know, or as vast.ai has charged it (charged);
+    # and where it was destroyed rather than given up, rented_at and the prices of RENTED
     DESTROYED = "destroyed"
     # The training was measured: gpu_name, seconds_per_step, expected_seconds_per_step of its RENTED
     TRAINED = "trained"
@@ -92,12 +94,9 @@ def _ends_a_line(file: int) -> bool:
 def _entry(line: str) -> Entry | None:
     try:
         facts = json.loads(line)
-        return Entry(
-            event=Event(facts.pop("event")),
-            run=str(facts.pop("run")),
-            at=float(facts.pop("at")),
-            instance_id=facts.pop("instance_id"),
-            facts=facts,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
+        event, run, at, instance_id = (facts.pop(name) for name in ("event", "run", "at", "instance_id"))
+        if not isinstance(at, float | int) or not math.isfinite(at) or not isinstance(instance_id, int | None):
+            return None
+        return Entry(Event(event), str(run), float(at), instance_id, facts)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

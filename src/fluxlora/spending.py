@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fluxlora.budget import IMAGE_GB, Lease, Left, Rates, Spent, Terms, lease, left
 from fluxlora.journal import Entry, Event, since_delivery
 from fluxlora.onhost.guard import GB
+from fluxlora.records import number_of
 
 
 def spent(entries: Sequence[Entry], terms: Terms, *, now: float, instance_id: int | None = None) -> Spent:
@@ -18,12 +19,11 @@ def spent(entries: Sequence[Entry], terms: Terms, *, now: float, instance_id: in
     One whose end is not told was gone when the next was rented, or else is reckoned to exist until now. What vast.ai
     has charged is known better than anything else.
     """
-    entries = since_delivery(entries)
-    rents = [entry for entry in entries if entry.event is Event.RENTED]
+    rents, entries = _rents(entries), since_delivery(entries)
     usd, expected = 0.0, None
     for rent, gone_at in zip(rents, [*(each.at for each in rents[1:]), now], strict=False):
         if rent.instance_id == instance_id:
-            expected = rent.facts.get("expected_usd")
+            expected = number_of(rent.facts.get("expected_usd"))
             continue
         about = [each for each in entries if each.instance_id == rent.instance_id and each.at >= rent.at]
         ends = [each for each in about if each.event is Event.DESTROYED]
@@ -35,8 +35,21 @@ def spent(entries: Sequence[Entry], terms: Terms, *, now: float, instance_id: in
     return Spent(usd, sum(rent.instance_id != instance_id for rent in rents), rents[0].at if rents else None, expected)
 
 
+def _rents(entries: Sequence[Entry]) -> list[Entry]:
+    """Of this training. One that another computer has rented, or whose rent was not answered, is known by its end."""
+    begun = {each.instance_id for each in entries if each.event in (Event.RENTED, Event.DELIVERED)}
+    training = since_delivery(entries)
+    elsewhere = {
+        each.instance_id: replace(each, at=number_of(each.facts.get("rented_at")) or each.at)
+        for each in training
+        if each.event is Event.DESTROYED and each.instance_id not in begun
+    }
+    rents = [each for each in training if each.event is Event.RENTED]
+    return sorted([*rents, *elsewhere.values()], key=lambda each: each.at)
+
+
 def _told_usd(end: Entry) -> float:
-    return float(end.facts.get("spent_usd") or 0)
+    return number_of(end.facts.get("spent_usd")) or 0.0
 
 
 def _earlier_usd(rent: Entry, about: Sequence[Entry], hours: float, terms: Terms) -> float:
@@ -150,11 +163,12 @@ def account(
     before = spent(entries, terms, now=now, instance_id=instance_id).at_least(known)
     if not instance:
         return Account(terms, before, left(terms, before, now=now))
-    rents = [each.at for each in entries if each.event is Event.RENTED and each.instance_id == instance_id]
+    rents = [each for each in entries if each.event is Event.RENTED and each.instance_id == instance_id]
     # The earliest that anybody tells.
-    begins = [*rents, instance.get("started_at"), known.get("rented_at")]
+    begins = [*(each.at for each in rents), instance.get("started_at"), known.get("rented_at")]
     rented_at = min((float(at) for at in begins if at), default=now)
-    rates = Rates.of(instance)
+    remembered = Rates(**known.get("rates", {"per_hour": 0.0})).as_facts()
+    rates = Rates.of(instance, *(each.facts for each in rents), remembered)
     return Account(
         terms,
         before,
@@ -169,12 +183,5 @@ def of_lease(lease: Mapping[str, Any], moved: Mapping[str, Any], *, now: float) 
     known = lease.get("budget") or {}
     if not known:
         return None
-    rates = Rates(**known["rates"])
-    instance = {
-        "started_at": known["rented_at"],
-        "price_per_hour": rates.per_hour,
-        "storage_usd_per_hour": rates.storage_per_hour,
-        "inet_down_usd_per_gb": rates.down_per_gb,
-        "inet_up_usd_per_gb": rates.up_per_gb,
-    }
+    instance = {"started_at": known["rented_at"]}
     return account([], Terms(known["budget_usd"], known["deadline_hours"]), instance, known, moved, now=now)

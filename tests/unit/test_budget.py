@@ -98,16 +98,15 @@ class World:
         gpu_hour = rates.per_hour - rates.storage_per_hour
         ledger.open(instance_id, RUN, Prices(gpu_hour, rates.storage_per_hour, rates.up_per_gb, rates.down_per_gb))
         rented_at = self.seconds
-        self.note(
-            Event.RENTED, instance_id, price_per_hour=rates.per_hour, storage_usd_per_hour=rates.storage_per_hour,
-            inet_down_usd_per_gb=rates.down_per_gb, inet_up_usd_per_gb=rates.up_per_gb,
-        )  # fmt: skip
+        self.note(Event.RENTED, instance_id, **rates.as_facts())
         ledger.started(instance_id)
         ledger.moved(instance_id, 0, int(fate.image_share * budget.IMAGE_GB * guard.GB))
         self.wait(fate.unguarded_share * terms.unguarded_hours)
         if fate.boots:
-            lease = budget.lease(terms, rates, before, rented_at=rented_at).as_dict()
-            lease["delivery_minutes"] = terms.delivery_minutes
+            there = {"id": instance_id, "started_at": rented_at, **rates.as_facts()}
+            account = spending.account(self.journal, terms, there, {}, {}, now=self.seconds)
+            assert account.lease is not None
+            lease = account.lease.as_dict() | {"delivery_minutes": terms.delivery_minutes}
             lost = self.train(instance_id, fate, lease)
             if lost:
                 ledger.stopped(instance_id)
@@ -227,6 +226,37 @@ def test_one_whose_end_nobody_saw_was_gone_when_the_next_was_rented():
 
 def test_what_was_spent_before_the_last_delivery_belongs_to_another_training():
     assert spent(rented(0, 1), entry(Event.DELIVERED, 2, 1), entry(Event.DESTROYED, 2, 1)) == Spent()
+    assert spent(entry(Event.DELIVERED, 2, 1), entry(Event.DESTROYED, 2, 1, spent_usd=9)) == Spent()
+
+
+def test_one_that_was_rented_elsewhere_is_known_by_its_end():
+    prices = {"price_per_hour": 1.0, "storage_usd_per_hour": 0.1, "inet_down_usd_per_gb": 0.01}
+    end = entry(Event.DESTROYED, 5, 1, spent_usd=3.0, rented_at=BEGIN + 7200, **prices)
+    assert spent(end).usd == pytest.approx(3 + TERMS.traffic_usd(Rates(1, 0.1, 0.01)), abs=1e-3)
+    assert (spent(end).instances, spent(end).first_rented_at) == (1, BEGIN + 7200)
+    # As earlier versions wrote it.
+    assert spent(entry(Event.DESTROYED, 5, 1, spent_usd=3.0)).usd == 3
+
+
+@pytest.mark.parametrize("odd", [None, "much", float("nan"), [1], {}])
+def test_facts_that_are_no_numbers_cost_nothing_and_break_nothing(odd):
+    rent = entry(Event.RENTED, 0, 1, price_per_hour=odd, inet_down_usd_per_gb=odd, expected_usd=odd)
+    assert spent(rent, entry(Event.DESTROYED, 1, 1, spent_usd=odd, rented_at=odd)).usd == 0
+    assert spent(rent, instance_id=1).expected_usd is None
+
+
+@pytest.mark.parametrize("where", ["journal", "lease"])
+def test_prices_that_the_list_leaves_out_are_those_of_the_offer(where):
+    bare = {"id": 1, "started_at": BEGIN, "price_per_hour": 1.0, "inet_down_usd_per_gb": None}
+    offered = spending.account([rented(0, 1)], TERMS, rented(0, 1).facts | {"id": 1}, {}, {}, now=BEGIN).lease
+    assert offered is not None
+    journal, known = ([rented(0, 1)], {}) if where == "journal" else ([], offered.facts)
+
+    found = spending.account(journal, TERMS, bare, known, {}, now=BEGIN)
+
+    assert found.lease is not None
+    assert found.lease.ends_at == offered.ends_at
+    assert found.lease.facts["rates"]["down_per_gb"] == 0.01
 
 
 def test_another_computer_learns_from_the_instance_what_was_spent_and_when_it_began():
@@ -274,7 +304,7 @@ def test_the_bytes_are_those_that_the_guard_counted_else_those_of_the_plan():
 def test_the_cost_is_told_in_one_line_with_what_may_be_spent():
     told = spending.account([rented(0, 1)], TERMS, {"id": 1, "price_per_hour": 1.0}, {}, {}, now=BEGIN + 3600).line()
     assert told == (
-        "$1.00 of $20.00 and 1.0 of 24 hours so far; GPU $1.00, storage $0.00, bytes as planned $0.00; "
+        "$1.42 of $20.00 and 1.0 of 24 hours so far; GPU $0.90, storage $0.10, bytes as planned $0.42; "
         "$7.50 expected in all"
     )
 

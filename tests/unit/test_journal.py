@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fluxlora.journal import Event, Journal
 
 
@@ -35,6 +37,15 @@ def test_half_a_line_of_a_killed_writer_loses_no_other(tmp_path: Path) -> None:
 def test_lines_of_another_version_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text('[]\n\n{"event": "invented", "run": "a", "at": 1, "instance_id": null}\n7\n{"run": "a"}\n')
+    assert Journal(path).entries() == []
+
+
+@pytest.mark.parametrize(
+    "odd", ['"at": NaN', '"at": Infinity', '"at": "9"', f'"at": {10**400}', '"at": 1, "instance_id": [7]']
+)
+def test_a_line_whose_time_or_instance_is_none_is_passed_over(tmp_path: Path, odd: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text(f'{{"event": "rented", "run": "a", "instance_id": 7, {odd}}}\n')
     assert Journal(path).entries() == []
 
 

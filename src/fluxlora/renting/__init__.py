@@ -172,7 +172,8 @@ class _Renter:
         while self.choices:
             choice = self.choices.pop(0)
             offer = choice.offer.id
-            if self.failures and not choice.fits_after(self.attempts.usd(), (time.monotonic() - self.begun) / 3600):
+            hours = (time.monotonic() - self.begun) / 3600
+            if self.failures and not choice.fits_after(self.attempts.most_usd(), hours):
                 self.attempts.note("over_budget", f"Offer {offer} no longer fits into what is left.", offer_id=offer)
                 continue
             try:

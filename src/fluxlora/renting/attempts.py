@@ -8,9 +8,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from fluxlora.budget import Rates, Terms
 from fluxlora.journal import Entry, Event, Journal
 from fluxlora.records import Instance, Offer
 from fluxlora.renting.avoid import Avoid, avoided
+from fluxlora.spending import spent
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Attempts:
     run: str
     journal: Journal | None = None
     made: list[Attempt] = field(default_factory=list)
-    _failures: list[Entry] = field(default_factory=list)
+    _entries: list[Entry] = field(default_factory=list)
 
     def note(
         self,
@@ -102,7 +104,7 @@ class Attempts:
             "host_id": offer.host_id if seen is None else seen.host_id,
             "address": offer.address or (seen.direct_host if seen else ""),
         }
-        self._failures.append(self._write(Event.FAILED, instance_id, **facts))
+        self._write(Event.FAILED, instance_id, **facts)
         self._write(Event.DESTROYED, instance_id, spent_usd=usd)
 
     def destroyed(self, instance: Instance, lost: str = "") -> None:
@@ -124,18 +126,24 @@ class Attempts:
                 host_id=instance.host_id,
                 address=instance.direct_host,
             )
-        self._write(Event.DESTROYED, instance.id, spent_usd=usd)
+        # For whoever did not see it rented.
+        begun = {"rented_at": instance.started_at, **Rates.of(vars(instance)).as_facts()}
+        self._write(Event.DESTROYED, instance.id, spent_usd=usd, **begun)
 
     def avoid(self) -> Avoid:
         """What this call has found to be useless."""
-        return avoided(self._failures, time.time())
+        return avoided(self._entries, time.time())
 
     def usd(self) -> float:
         return sum(attempt.usd for attempt in self.made)
 
-    def _write(self, event: Event, instance_id: int, **facts: Any) -> Entry:
+    def most_usd(self) -> float:
+        """What those that were given up may have cost, as the lease of the next one will reckon."""
+        return spent(self._entries, Terms(math.inf, math.inf), now=time.time()).usd
+
+    def _write(self, event: Event, instance_id: int, **facts: Any) -> None:
         entry = Entry(event, self.run, time.time(), instance_id, facts)
+        self._entries.append(entry)
         if self.journal is not None:
             with contextlib.suppress(OSError):
                 self.journal.write(event, self.run, instance_id, at=entry.at, **facts)
-        return entry
