@@ -52,13 +52,30 @@ NO_PICTURES = {
     "metadata_backend": "json",
 }
 MISTAKES = {
-    "missing dataset": ({"simpletuner_datasets": [NO_PICTURES]}, "/root/no-such-dataset"),
     "missing model": (
         {"simpletuner_extra_config": {"pretrained_model_name_or_path": "rehearsal/no-such-model"}},
         "rehearsal/no-such-model",
     ),
     "crash in the loop": ({"training_environment": {"PYTHONPATH": FOLDER}}, "the driver of the test went away"),
 }
+
+
+def test_what_is_outbid_while_it_is_prepared_is_replaced_and_prepared_elsewhere(bench, tmp_path):
+    log = tmp_path / "log"
+    process = bench.start("train", RUN, log, **WISHES, simpletuner_datasets=[NO_PICTURES])
+    wait_for(lambda: "TASK [simpletuner : Install" in log.read_text() or process.poll() is not None, 240, log)
+    (first,) = bench.instances()
+
+    bench.post(f"/rehearsal/instances/{first['id']}/outbid")
+
+    assert process.wait(600) != 0, "there are no pictures"
+    text = log.read_text()
+    assert f"Instance {first['id']} of {RUN} was outbid" in text
+    assert NO_PICTURES["instance_data_dir"] in text.partition("was outbid")[2], "it has got to its training"
+    (second,) = bench.instances()
+    assert second["machine_id"] != first["machine_id"]
+    assert f"Instance {second['id']} of {RUN} may still cost $" in text
+    assert f"Instance {first['id']} of {RUN} may still cost $" not in text
 
 
 def test_a_failed_training_ends_the_run_with_the_trainers_own_reason_and_what_still_costs_money(bench):
@@ -72,7 +89,7 @@ def test_a_failed_training_ends_the_run_with_the_trainers_own_reason_and_what_st
         (instance,) = bench.instances()
         assert f"Instance {instance['id']} of {RUN} may still cost $" in done.stdout, said
         assert f"destroy.yml -e run_name={RUN}" in done.stdout, said
-        assert bench.rents() == 1, "nothing was delivered, so the instance is kept, and none is rented beside it"
+        assert bench.rents() == 2, "nothing was delivered, so the instance is kept, and none is rented beside it"
         written = f"mkdir -p {FOLDER} && cat > {FOLDER}/sitecustomize.py <<'END'\n{CRASH}\nEND\necho ok"
         assert bench.ssh(instance, written).strip() == "ok"
 
@@ -106,6 +123,6 @@ def test_once_mended_it_trains_and_goes_on_from_its_last_checkpoint_when_the_tra
     assert (manifest["adapter"]["kind"], manifest["adapter"]["learned"]) == ("lokr", True)
     journal = Journal(bench.folder / "state" / "journal.jsonl").entries(RUN)
     rented = [entry for entry in journal if entry.event is Event.RENTED]
-    assert len({entry.facts["machine_id"] for entry in rented}) == bench.rents() == 2
+    assert len({entry.facts["machine_id"] for entry in rented}) == bench.rents() == 3
     assert bench.instances() == []
     assert bench.get("/rehearsal/ledger")["total_usd"] <= manifest["cost_usd"]["total"] <= BUDGET_USD

@@ -53,3 +53,26 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
     assert leased["lease"]["ends_at"] == pytest.approx(begin + 3 * HOUR + (18 - 11.3 - 0.7) * HOUR, abs=0.2 * HOUR)
     assert (home["step"], home["replacements"], new["step"]) == (40, 1, 0)
     assert home["folder"] == str(state.parent)
+
+
+def test_only_an_interruptible_instance_is_called_lost_and_waited_for(vast: VastServer, tmp_path: Path) -> None:
+    (*_, bid) = vast.call("POST", "/api/v0/bundles/", {"type": "bid", "num_gpus": {"eq": 1}}).json()["offers"]
+    fixed = vast.rent_running(label="fluxlora/fixed/512")["id"]
+    taken = vast.rent_running(offer_id=bid["id"], label="fluxlora/taken/512", price=bid["min_bid"] * 1.1)["id"]
+    for number in (fixed, taken):
+        vast.call("POST", f"/rehearsal/instances/{number}/lose").raise_for_status()
+        vast.until(number, lambda row: row["actual_status"] != "running")
+
+    refused, *seen, nowhere = playing.play(
+        vast,
+        tmp_path,
+        [
+            ("vastai_loss_info", {}),
+            *(("vastai_loss_info", {"instance_id": number}) for number in (fixed, taken)),
+            ("vastai_loss_info", {"instance_id": taken, "api_key": "wrong", "timeout_seconds": 0.5}),
+        ],
+    )
+
+    assert "instance_id" in refused["msg"]
+    assert [(result["changed"], result["loss"]) for result in seen] == [(False, ""), (False, "lost")]
+    assert nowhere["loss"] == "", "what is not known is no loss"

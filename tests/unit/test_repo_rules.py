@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from jinja2 import Environment
+from ansible.template import Templar, trust_as_template
 
 PROJECT = Path(__file__).parents[2]
 ROLES = sorted(path.parent.parent for path in PROJECT.glob("roles/*/tasks/main.yml"))
@@ -198,6 +198,8 @@ def test_plays_take_each_of_several_runs_and_only_those_that_their_groups_hold()
         if "run_name" in play.get("hosts", "")
     }
     assert len(patterns) > 5
+    variables = {"run_name": "one, two", "groups": inventory.get_groups_dict()}
     for pattern in patterns:
-        named = Environment().from_string(pattern).render(run_name="one, two")
-        assert [host.name for host in inventory.get_hosts(named)] == ["one", "two"], pattern
+        named = Templar(DataLoader(), variables=variables).template(trust_as_template(pattern))
+        hosts = [host.name for host in inventory.get_hosts(named) if host.name != "localhost"]
+        assert hosts == ["one", "two"], pattern
