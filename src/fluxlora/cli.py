@@ -243,20 +243,25 @@ def _rehearse(run: Mapping[str, str]) -> None:
 
 def _run(dataset: Path, name: str | None, presets: tuple[str, ...]) -> dict[str, str]:
     run = {"run_name": name or dataset.resolve().name, "dataset_path": str(dataset.resolve())}
-    if odd := [value for value in run.values() if not value.isprintable() or _TEMPLATE.search(value)]:
-        raise InputError(
-            f"{odd[0]!a} cannot be a run's name or a dataset's folder.",
-            hint="Ansible reads {{, {% and {# as templates, and control characters break logs: rename the folder.",
-        )
-    return run | _chosen(presets)
+    return _plain(run) | _chosen(presets)
 
 
 def _chosen(presets: tuple[str, ...]) -> dict[str, str]:
-    return {"run_presets": ",".join(presets)} if presets else {}
+    return _plain({"run_presets": ",".join(presets)}) if presets else {}
 
 
 def _named(run: str | None) -> dict[str, str]:
-    return {"run_name": run} if run else {}
+    return _plain({"run_name": run}) if run else {}
+
+
+def _plain(words: dict[str, str]) -> dict[str, str]:
+    """Words that Ansible takes as they are. Raises InputError for others."""
+    if odd := [word for word in words.values() if not word.isprintable() or _TEMPLATE.search(word)]:
+        raise InputError(
+            f"{odd[0]!a} cannot be the name of a run, a preset or a dataset's folder.",
+            hint="Ansible reads {{, {% and {# as templates, and control characters break logs: choose another name.",
+        )
+    return words
 
 
 def _settings(settings: tuple[str, ...]) -> dict[str, str]:

@@ -10,6 +10,10 @@ from typing import Any
 
 # What actions show while they work, as in plugins/action/dataset_check.py.
 _PROGRESS = re.compile(r"looked at (\d+) of (\d+) files")
+# Ansible says this, then the same again, then what its own plugin makes of that file, and ends.
+_UNREAD = re.compile(r"\[WARNING\]: Failed to parse inventory with 'vastai' plugin: (.*)")
+# Of no use to those who don't know Ansible.
+_SILENT = ("Using ", "PLAYBOOK:", "[DEPRECATION", "[WARNING]: Could not match supplied host pattern")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -25,6 +29,7 @@ class Talk:
     _coming: str = ""
     _since: float = field(default_factory=time.monotonic)
     _tenth: int = 0
+    _over: bool = False
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take one event of ansible-runner."""
@@ -75,12 +80,17 @@ class Talk:
             return  # each item has been told
         self.say(f"!! {data.get('task')}: {result.get('msg', 'failed')}")
         for detail in (result.get("hint"), result.get("stderr")):
-            if detail:
+            if detail and detail not in result.get("msg", ""):
                 self.say(f"   {detail}")
 
     def _pass_on(self, text: str) -> None:
         plain = _ANSI.sub("", text).strip()
-        if progress := _PROGRESS.fullmatch(plain):
+        if self._over:
+            return
+        if unread := _UNREAD.fullmatch(plain):
+            self.say(f"!! {unread[1]}")
+            self._over = True
+        elif progress := _PROGRESS.fullmatch(plain):
             self._progress(int(progress[1]), int(progress[2]), plain)
-        elif plain and not plain.startswith(("Using ", "PLAYBOOK:", "[DEPRECATION")):
+        elif plain and not plain.startswith(_SILENT):
             self.say(f"   {plain}")

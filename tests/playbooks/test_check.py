@@ -80,7 +80,7 @@ def test_foreign_text_is_printed_and_never_templated(tmp_path):
 def test_a_folder_whose_name_ansible_would_read_is_refused(tmp_path, name):
     done = check(tmp_path, str(pictures(tmp_path / name, 1)))
     assert done.returncode == 1
-    assert "cannot be a run's name or a dataset's folder" in done.stderr
+    assert "cannot be the name of a run, a preset or a dataset's folder" in done.stderr
     assert done.stdout == ""
     assert not (PROJECT / "owned").exists()
 

@@ -55,9 +55,9 @@ def test_every_verb_is_a_playbook_and_every_playbook_a_verb():
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["status"], "nothing costs money"),
+        (["status"], "nothing of it costs money"),
         (["status", "nobody"], "nobody has no instance"),
-        (["destroy", "nobody"], "nobody has no instance: nothing costs money"),
+        (["destroy", "nobody"], "nobody has no instance: nothing of it costs money"),
     ],
 )
 def test_where_nothing_is_rented_it_is_said(paper, words, sentence):
@@ -91,8 +91,36 @@ def test_without_a_key_one_sentence_says_what_to_do(paper, tmp_path):
         ["fluxlora", "status"], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode != 0
-    assert "VAST_API_KEY" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    (sentence,) = (done.stdout + done.stderr).splitlines()
+    assert "export VAST_API_KEY=" in sentence
+
+
+# A folder of that name is what people have; as a pattern of Ansible's it stood for no host, and all ended well.
+@pytest.mark.parametrize(
+    "name", ["My Style", "my-*", "!my-style", "a:b", "", "my--style", "vastai", "localhost", "a,,b"]
+)
+@pytest.mark.parametrize(
+    "words", [("plan", str(DATASET), "--name"), ("destroy", "--yes"), ("doctor", "-e", "doctor_subjects=ssh")]
+)
+def test_a_name_that_no_run_can_have_is_refused_and_not_taken_for_a_pattern(paper, words, name):
+    done = command(paper, *words, f"{name or ' '}")
+    assert done.returncode != 0
+    assert done.stdout.count("!! ") == 1
+    assert "not a name for a run" in done.stdout or "cannot be called" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["destroy", "{{ 1 / 0 }}"], ["status", "a\x1b[2J"], ["presets", "{% raw %}"]])
+def test_words_that_ansible_or_a_terminal_would_read_are_refused(paper, words):
+    done = command(paper, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot be the name of a run" in done.stderr
+
+
+def test_a_key_with_space_around_it_is_the_key(paper):
+    paper.more["VAST_API_KEY"] = f" {paper.there.api_key}\n"
+    done = command(paper, "status")
+    del paper.more["VAST_API_KEY"]
+    assert done.returncode == 0, done.stdout
 
 
 def test_no_token_lies_on_disk_or_in_a_command_line_while_a_playbook_runs_and_nothing_is_left(paper, tmp_path):

@@ -235,6 +235,10 @@ def test_without_a_key_one_sentence_says_what_to_do(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_space_around_the_key_does_not_count(vast: VastServer) -> None:
+    assert inventory(vast.url, "--list", key=f" {vast.api_key} ")["stderr"] == ""
+
+
 def test_the_documentation_is_readable_by_ansible_doc() -> None:
     done = ansible("ansible-doc", "-t", "inventory", "vastai", "--json")
     options = json.loads(done.stdout)["vastai"]["doc"]["options"]
