@@ -52,11 +52,11 @@ def ensure(vast: Vast, path: Path, *, name: str, permissions: Sequence[str], dry
 
 def _present(url: str, path: Path, permissions: Sequence[str]) -> int | None:
     """The number of the key in the file, if it may do this and nothing else that could be found out."""
-    key = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    key = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
     if not key:
         return None
-    vast = Vast(key, url)
     try:
+        vast = Vast(key, url)
         seen = account.look(vast)
         if set(seen.lacks) != set(account.SCOPES) - set(permissions):
             return None
@@ -71,14 +71,14 @@ def _write(path: Path, key: str) -> Path | None:
     backup = None
     if path.is_file():
         backup = path.with_name(f"{path.name}.until-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
-        _put(backup, path.read_text(encoding="utf-8"))
-    _put(path, f"{key}\n")
+        _put(backup, path.read_bytes())
+    _put(path, f"{key}\n".encode())
     return backup
 
 
-def _put(path: Path, text: str) -> None:
+def _put(path: Path, content: bytes) -> None:
     # mkstemp's files are 0600 from the first moment.
     handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
     Path(fresh).replace(path)

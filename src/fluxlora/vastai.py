@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from fluxlora.errors import InputError, VastError
 from fluxlora.labels import Label
 from fluxlora.public_key import public_key
 from fluxlora.records import Charge, Instance, Offer, text_of, whole_of
-from fluxlora.refusals import NoApiKey, NoSuchInstance, RateLimited, Unavailable, reason_of, refusal
+from fluxlora.refusals import BadApiKey, NoApiKey, NoSuchInstance, RateLimited, Unavailable, reason_of, refusal
 
 DEFAULT_URL = "https://console.vast.ai"
 # Largest page of the v1 list.
@@ -34,6 +35,8 @@ ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 30.0
 # What vast.ai asks for with Retry-After is waited for up to this.
 LONGEST_ASKED_WAIT_SECONDS = 60.0
+# What can stand in a header; all keys that were seen are hexadecimal.
+_KEY = re.compile(r"[!-~]+")
 # Interactive logins are put into tmux unless this file exists; on some images that swallows commands sent over ssh.
 ONSTART = "touch ~/.no_auto_tmux"
 
@@ -63,8 +66,13 @@ def find_api_key(environ: Mapping[str, str] = os.environ) -> str:
     if key := environ.get("VAST_API_KEY", "").strip():
         return key
     for path in key_files(environ):
-        if path.is_file() and (key := path.read_text(encoding="utf-8").strip()):
-            return key
+        try:
+            if path.is_file() and (key := path.read_text(encoding="utf-8", errors="replace").strip()):
+                return key
+        except OSError as error:
+            raise NoApiKey(
+                f"{path} cannot be read: {error.strerror}.", hint=f"sudo chown $USER {path}, or: export VAST_API_KEY=…"
+            ) from error
     raise NoApiKey(
         "No vast.ai API key is configured.",
         hint="Make one at https://cloud.vast.ai/manage-keys/, and: export VAST_API_KEY=…",
@@ -91,7 +99,12 @@ class Vast:
         self.warnings: list[str] = []
         # How far vast.ai's clock is ahead of this computer's, by its last answer.
         self.skew_seconds: float | None = None
-        self._api_key = api_key or find_api_key()
+        self._api_key = (api_key or "").strip() or find_api_key()
+        if not _KEY.fullmatch(self._api_key):
+            raise BadApiKey(
+                "The vast.ai API key holds a space, a line break or a character that no key has.",
+                hint="Copy it again from https://cloud.vast.ai/manage-keys/, and: export VAST_API_KEY=…",
+            )
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
         self._first_wait_seconds = first_wait_seconds
@@ -114,7 +127,8 @@ class Vast:
         client = self._client()
         try:
             response = call(client)
-        except requests.RequestException as error:
+        # ValueError: an address that is none, for some of which requests has no error of its own.
+        except (requests.RequestException, ValueError) as error:
             raise Unavailable(
                 f"{self.url} does not answer ({type(error).__name__}).", hint="Check the network and VAST_URL."
             ) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -154,3 +157,40 @@ def test_a_hub_that_is_not_there_is_unreachable() -> None:
 def test_the_token_is_in_no_sentence(vast: VastServer) -> None:
     checks = hub.examine(MODEL, token="hf_somebodyelses", endpoint=vast.hub_url)
     assert "hf_somebodyelses" not in str(checks)
+
+
+def test_an_address_of_the_hub_may_end_with_a_slash(vast: VastServer) -> None:
+    assert codes(hub.examine(MODEL, token=vast.hub_token, endpoint=f"{vast.hub_url}/")) == {}
+
+
+@pytest.mark.parametrize("endpoint", ["http://[::1", "nonsense"])
+def test_an_address_that_is_none_is_told(endpoint: str) -> None:
+    (found,) = hub.examine(MODEL, token="hf_x", endpoint=endpoint)
+    assert found.code == "unreachable"
+    assert "HF_ENDPOINT" in found.remedy
+
+
+def test_what_answers_and_is_no_hub_is_told_apart_from_a_bad_token() -> None:
+    for answer in ((404, {"error": "not_found"}), (200, "<html>")):
+        with replaying(answer) as server:
+            (found,) = hub.examine(MODEL, token="hf_x", endpoint=server.url)
+        assert "HF_ENDPOINT" in found.remedy
+
+
+# The client reads both when it is imported.
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("HF_HUB_OFFLINE", "1", "-> unset HF_HUB_OFFLINE"),
+        ("HF_TOKEN_PATH", __file__, f"-> export HF_TOKEN=$(cat {__file__})"),
+    ],
+)
+def test_the_clients_own_settings_are_told(variable: str, value: str, told: str) -> None:
+    script = (
+        "import sys; from fluxlora.doctor import hub, lines\n"
+        f"print(*lines(hub.examine({MODEL!r}, token=sys.argv[1], endpoint='http://127.0.0.1:1')), sep='\\n')"
+    )
+    command = [sys.executable, "-c", script, "hf_x" if variable == "HF_HUB_OFFLINE" else ""]
+    environment = {**os.environ, variable: value}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert told in done.stdout

@@ -140,3 +140,12 @@ def test_a_new_key_that_does_not_work_is_not_put_in_the_place_of_one_that_does(t
     assert "7" in str(error.value)
     assert "k" * 64 not in f"{error.value} {error.value.hint}"
     assert not file.exists()
+
+
+def test_a_file_that_holds_no_key_at_all_makes_room_for_one_and_is_kept(vast: VastServer, tmp_path: Path) -> None:
+    file = tmp_path / "vast_api_key"
+    file.write_bytes(b"\xff\xfe no key")
+    made = ensure(Vast(vast.api_key, vast.url), file, name="fluxlora", permissions=LEAST)
+    assert made.backup
+    assert made.backup.read_bytes() == b"\xff\xfe no key"
+    assert Vast(file.read_text(), vast.url).instances() == []

@@ -62,3 +62,7 @@ def test_a_key_is_no_key_to_us_where_it_is_none_to_the_client(vast: VastServer, 
     """Those that the client would send are asked about, and nobody has them."""
     found = examine(key, base_url=vast.wandb_url)
     assert found.sentence.startswith("no key of") == (check_api_key(key) is not None)
+
+
+def test_a_key_with_space_around_it_is_told_to_be_one() -> None:
+    assert "a space" in examine(" " + "a" * 40).sentence

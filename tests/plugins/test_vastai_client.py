@@ -23,12 +23,13 @@ from fluxlora.errors import VastError
 from fluxlora.labels import Label
 from fluxlora.offers import Requirements, find
 from fluxlora.records import Instance, Offer
+from fluxlora.refusals import BadApiKey, NoApiKey, Unavailable
 from fluxlora.rehearsal.faults import FAULTS
 from fluxlora.renting import Limits, ensure_instance
 from fluxlora.renting.arrival import Waits
 from fluxlora.renting.attempts import Choice
 from fluxlora.renting.ending import ensure_absent, ensure_stopped
-from fluxlora.vastai import Rent, Vast
+from fluxlora.vastai import Rent, Vast, find_api_key
 
 DATA = Path(__file__).parents[1] / "data" / "vast"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7"
@@ -492,6 +493,27 @@ def test_a_wrong_key_says_what_to_check(vast: VastServer) -> None:
         client(vast.url, "wrong").user()
     assert raised.value.code == "bad_api_key"
     assert "VAST_API_KEY" in raised.value.hint
+
+
+@pytest.mark.parametrize("key", ["…", "two words", "two\nlines", "\udce9" * 9, "caf\u00e9"])
+def test_a_key_that_no_request_can_carry_is_refused_without_being_repeated(key: str) -> None:
+    with pytest.raises(BadApiKey) as caught:
+        Vast(key, "http://127.0.0.1:1")
+    assert key not in str(caught.value)
+    assert "export VAST_API_KEY=" in caught.value.hint
+
+
+def test_space_around_a_key_does_not_count_and_space_alone_is_no_key(vast: VastServer, tmp_path: Path) -> None:
+    assert Vast(f" {vast.api_key}\n", vast.url).instances() == []
+    with pytest.raises(NoApiKey):
+        find_api_key({"VAST_API_KEY": " ", "XDG_CONFIG_HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "nonsense", "http://127.0.0.1:99999"])
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        Vast("k", url, attempts=1).instances()
+    assert "VAST_URL" in caught.value.hint
 
 
 def test_a_server_that_is_not_there_is_an_error_in_bounded_time() -> None:

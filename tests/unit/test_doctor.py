@@ -12,7 +12,7 @@ from fluxlora.doctor import Check, State, lines
 from fluxlora.doctor.account import Account, clock, credit, key, registered
 from fluxlora.doctor.checks import failed, ok
 from fluxlora.doctor.computer import programs, room, versions
-from fluxlora.doctor.keypair import examine
+from fluxlora.doctor.keypair import DEFAULT, examine
 from fluxlora.doctor.wandb_key import examine as wandb
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
@@ -25,7 +25,9 @@ def keygen(file: Path, passphrase: str = "") -> Path:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Path:
-    return keygen(tmp_path / "id_ed25519")
+    folder = tmp_path / "my keys"
+    folder.mkdir()
+    return keygen(folder / "id_ed25519")
 
 
 def code(check: Check) -> str:
@@ -110,9 +112,32 @@ def test_a_sound_pair_is_ok_and_its_public_half_is_what_would_be_sent(pair: Path
     assert public == " ".join(Path(f"{pair}.pub").read_text().split()[:2])
 
 
-def test_a_key_that_is_not_there_is_made_by_init(tmp_path: Path) -> None:
-    check, public = examine(tmp_path / "none")
+def test_a_key_that_is_not_there_is_made_by_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    check, public = examine(DEFAULT.expanduser())
     assert (code(check), check.remedy, public) == ("no_key", "fluxlora init", None)
+    check, _ = examine(tmp_path / "my key")
+    assert check.remedy == f"fluxlora init -e provision_ssh_key_file='{tmp_path}/my key'"
+
+
+def test_a_public_half_alone_is_not_written_over(pair: Path) -> None:
+    pair.unlink()
+    check, _ = examine(pair)
+    assert code(check) == "no_key"
+    assert "move both halves away" in check.remedy
+
+
+def test_a_private_key_that_ssh_cannot_read_is_told_with_the_way_round_it(pair: Path) -> None:
+    pair.write_bytes(pair.read_bytes().replace(b"\n", b"\r\n"))
+    check, _ = examine(pair)
+    assert code(check) == "key_unreadable"
+    assert "fluxlora init" in check.remedy
+
+
+def test_without_ssh_keygen_the_other_checks_go_on(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(pair.parent))
+    check, _ = examine(pair)
+    assert (code(check), check.remedy) == ("no_program", "sudo apt install openssh-client")
 
 
 def test_each_way_to_mix_the_halves_up_is_named_and_nothing_is_handed_on(pair: Path, tmp_path: Path) -> None:

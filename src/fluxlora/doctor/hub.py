@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,7 +37,7 @@ def examine(
         return [failed(TOKEN, sentence, f"copy it again from {_TOKENS_PAGE}, and: export HF_TOKEN=…", "bad_token")]
     api = _client(token, endpoint)
     try:
-        me = _ask(api.whoami, "whoami")
+        me = _ask(api.whoami)
     except HubError as error:
         return [_as_check(TOKEN, error)]
     return [ok(TOKEN, f"of {me.get('name')}, {_role(me)}"), _model(api, me, model), _target(api, me, push_to, private)]
@@ -44,9 +45,10 @@ def examine(
 
 def _login() -> str:
     """The client's own file counts for the client alone: on the instance there is only what HF_TOKEN held here."""
-    file = Path.home() / ".cache" / "huggingface" / "token"
-    if file.is_file():
-        return f"export HF_TOKEN=$(cat {file})"
+    from huggingface_hub.constants import HF_TOKEN_PATH
+
+    if Path(HF_TOKEN_PATH).is_file():
+        return f"export HF_TOKEN=$(cat {shlex.quote(HF_TOKEN_PATH)})"
     return f"make a token that may write at {_TOKENS_PAGE}, and: export HF_TOKEN=…"
 
 
@@ -54,7 +56,8 @@ def _client(token: str, endpoint: str | None) -> HfApi:
     import huggingface_hub  # 0.5 s, which only this check should pay
 
     huggingface_hub.get_session().timeout = _TIMEOUT_SECONDS
-    return huggingface_hub.HfApi(endpoint=endpoint or None, token=token)
+    # As the client reads it: with a slash at its end every address would have two.
+    return huggingface_hub.HfApi(endpoint=(endpoint or "").rstrip("/") or None, token=token)
 
 
 def _model(api: HfApi, me: Mapping[str, Any], model: str) -> Check:
@@ -150,9 +153,16 @@ def _granted(key: Mapping[str, Any], *names: str) -> bool:
     )
 
 
-def _ask(question: Callable[[], _T], subject: str) -> _T:
+def _ask(question: Callable[[], _T], subject: str = "") -> _T:
+    """What the Hub answers to a question, about this repository if about any. Raises HubError."""
     import httpx2
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
 
     try:
         return question()
@@ -172,7 +182,12 @@ def _ask(question: Callable[[], _T], subject: str) -> _T:
             hint="write it as on the Hub: black-forest-labs/FLUX.1-dev",
             code="no_such_model",
         ) from error
-    except httpx2.HTTPError as error:
+    except OfflineModeIsEnabled as error:
+        raise HubError(
+            "HF_HUB_OFFLINE is set, so nothing was asked", hint="unset HF_HUB_OFFLINE", code="offline"
+        ) from error
+    # ValueError: what answers is no Hub.
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         raise HubError(
             f"the Hub does not answer ({type(error).__name__})",
             hint="check the network, and HF_ENDPOINT where it is set",
@@ -192,9 +207,12 @@ def _refusal(error: Any, subject: str) -> HubError:
         return HubError("not valid", hint=f"make a new one at {_TOKENS_PAGE}, and: export HF_TOKEN=…", code="bad_token")
     if status == 429 or status >= 500:
         return HubError(f"the Hub answered {status}", hint="try again in some minutes", code="unreachable")
-    if status == 404:
+    if status == 404 and subject:
         return _no_model(subject)
-    return HubError(f"the Hub answered {status} to the question about {subject}", hint="https://status.huggingface.co")
+    return HubError(
+        f"the Hub answered {status}" + (f" when asked about {subject}" if subject else ""),
+        hint="look at https://status.huggingface.co, and at HF_ENDPOINT where it is set",
+    )
 
 
 def _as_check(name: str, error: HubError) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from fluxlora.errors import InputError
 from fluxlora.public_key import public_key
 
 NAME = "ssh key"
+
+
+# What `init` makes when it is told no other.
+DEFAULT = Path("~/.ssh/id_ed25519")
 
 
 class Refused(Exception):
@@ -26,18 +31,39 @@ def examine(file: Path) -> tuple[Check, str | None]:
         own, locked = _private(file)
         public = _public(file)
         if own is not None and own != public:
-            raise _refused(
-                f"{file}.pub does not belong to {file}", f"ssh-keygen -y -f {file} > {file}.pub", "key_mismatch"
-            )
+            raise _refused(f"{file}.pub does not belong to {file}", _remade(file), "key_mismatch")
         if locked and public not in _agent():
             raise _refused(
                 f"{file} has a passphrase and no agent holds it: every login would wait for it",
-                f"eval $(ssh-agent) && ssh-add {file}",
+                f"eval $(ssh-agent) && ssh-add {_quoted(file)}",
                 "key_locked",
             )
     except Refused as error:
         return error.check, None
+    except FileNotFoundError as error:
+        return failed(NAME, f"{error.filename} is not installed", "sudo apt install openssh-client", "no_program"), None
+    except OSError as error:
+        sentence = f"{error.filename} cannot be read: {error.strerror}"
+        return failed(NAME, sentence, f"sudo chown $USER {_quoted(error.filename)}", "key_unreadable"), None
     return ok(NAME, f"{file}, {public.split(' ')[0]}" + (", held by the agent" if locked else "")), public
+
+
+def _quoted(file: Path | str) -> str:
+    return shlex.quote(str(file))
+
+
+def _made(file: Path) -> str:
+    """The command that makes a pair."""
+    return "fluxlora init" + ("" if file == DEFAULT.expanduser() else f" -e provision_ssh_key_file={_quoted(file)}")
+
+
+def _remade(file: Path) -> str:
+    """The command that makes the public half anew."""
+    return f"ssh-keygen -y -f {_quoted(file)} > {_quoted(f'{file}.pub')}"
+
+
+def _another(file: Path) -> str:
+    return f"name another with provision_ssh_key_file, or move both halves away and call: {_made(file)}"
 
 
 def _refused(sentence: str, remedy: str, code: str) -> Refused:
@@ -53,34 +79,32 @@ def _private(file: Path) -> tuple[str | None, bool]:
             "public_for_private",
         )
     if not file.is_file():
-        raise _refused(f"there is no {file}", "fluxlora init", "no_key")
+        lonely = Path(f"{file}.pub").exists()
+        remedy = _another(file) if lonely else _made(file)
+        raise _refused(f"there is no {file}" + (", only its public half" if lonely else ""), remedy, "no_key")
     if "PRIVATE KEY" not in _text(file):
         what = "a public key" if _is_public(_text(file)) else "no key"
-        raise _refused(
-            f"{file} holds {what}, and the private key belongs there",
-            "name another with provision_ssh_key_file, or move it away and call: fluxlora init",
-            "not_a_private_key",
-        )
+        raise _refused(f"{file} holds {what}, and the private key belongs there", _another(file), "not_a_private_key")
     if file.stat().st_mode & 0o077:
-        raise _refused(f"others may read {file}, so ssh will not use it", f"chmod 600 {file}", "key_open")
+        raise _refused(f"others may read {file}, so ssh will not use it", f"chmod 600 {_quoted(file)}", "key_open")
     done = _keygen("-y", "-P", "", "-f", str(file))
     if done.returncode == 0:
         return public_key(done.stdout), False
     if "passphrase" in done.stderr.lower():
         return None, True
-    raise _refused(f"ssh-keygen cannot read {file}", f"ssh-keygen -y -f {file}", "key_unreadable")
+    raise _refused(f"ssh-keygen cannot read {file}", _another(file), "key_unreadable")
 
 
 def _public(file: Path) -> str:
     half = Path(f"{file}.pub")
     if not half.is_file():
-        raise _refused(f"there is no {half}", f"ssh-keygen -y -f {file} > {half}", "no_public_key")
+        raise _refused(f"there is no {half}", _remade(file), "no_public_key")
     text = _text(half)
     try:
         return public_key(text)
     except InputError as error:
         what = "a private key; it was sent nowhere" if error.code == "private_key" else "no public key"
-        raise _refused(f"{half} holds {what}", f"ssh-keygen -y -f {file} > {half}", error.code) from error
+        raise _refused(f"{half} holds {what}", _remade(file), error.code) from error
 
 
 def _text(file: Path) -> str:

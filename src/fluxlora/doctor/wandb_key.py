@@ -35,6 +35,9 @@ def examine(key: str, *, report_to: str = "wandb", mode: str = "", base_url: str
             f"to watch them live: {_KEY_PAGE}",
         )
     remedy = f"copy the key from {_KEY_PAGE}, and: export WANDB_API_KEY=…"
+    if not key.isascii() or not key.isprintable() or " " in key:
+        sentence = "no key of Weights & Biases: it holds a space, a line break or another odd character"
+        return failed(NAME, sentence, remedy, "bad_key")
     if not _TOKEN.fullmatch(key) and not _SECRET.fullmatch(key.partition("-")[2] if "-" in key else key):
         return failed(
             NAME,
