@@ -227,7 +227,7 @@ from fluxlora.errors import FluxloraError, InputError  # noqa: E402
 from fluxlora.journal import Journal  # noqa: E402
 from fluxlora.labels import Label  # noqa: E402
 from fluxlora.losses import loss  # noqa: E402
-from fluxlora.records import Offer  # noqa: E402
+from fluxlora.records import Offer, number_of, whole_of  # noqa: E402
 from fluxlora.renting import Limits, ensure_instance  # noqa: E402
 from fluxlora.renting.arrival import Waits  # noqa: E402
 from fluxlora.renting.attempts import Attempts, Choice  # noqa: E402
@@ -266,6 +266,7 @@ ARGUMENT_SPEC = {
     "request_timeout_seconds": {"type": "float", "default": 60},
     "poll_seconds": {"type": "float", "default": 10},
 }
+AS_RETURNED = "Give offers as vastai_offer_info returns them."
 WAITS = {
     "boot": "boot",
     "appear": "appear",
@@ -276,23 +277,33 @@ WAITS = {
 }
 
 
+def number(offer: dict[str, Any], name: str) -> float | None:
+    """Other people's templates hand numbers over as text. Raises InputError for what is none."""
+    found = number_of(offer.get(name))
+    if found is None and offer.get(name) is not None:
+        raise InputError(f"The {name} of an offer is no number: {offer[name]!r}.", hint=AS_RETURNED)
+    return found
+
+
 def choice(offer: dict[str, Any]) -> Choice:
     """An offer as vastai_offer_info returns it, or only its id."""
     known = {field.name: offer[field.name] for field in fields(Offer) if field.name in offer}
-    try:
-        known["id"] = int(offer["id"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError("An offer has no id.", hint="Give offers as vastai_offer_info returns them.") from None
+    known |= {name: number(offer, name) for name in ("price_per_hour", "storage_usd_per_hour")}
+    known |= {name: whole_of(number(offer, name)) for name in ("id", "machine_id", "host_id")}
+    if known["id"] is None:
+        raise InputError("An offer has no id.", hint=AS_RETURNED)
     cost = offer.get("cost") or {}
+    if not isinstance(cost, dict):
+        raise InputError(f"The cost of an offer is no mapping: {cost!r}.", hint=AS_RETURNED)
     hours = cost.get("hours")
     return Choice(
         Offer(**known),
-        bid_per_hour=offer.get("bid_per_hour"),
+        bid_per_hour=number(offer, "bid_per_hour"),
         expected_usd=cost.get("total"),
         expected_hours=hours.get("total") if isinstance(hours, dict) else hours,
         expected_seconds_per_step=cost.get("table_seconds_per_step"),
-        spare_usd=offer.get("spare_usd"),
-        spare_hours=offer.get("spare_hours"),
+        spare_usd=number(offer, "spare_usd"),
+        spare_hours=number(offer, "spare_hours"),
     )
 
 
@@ -308,7 +319,8 @@ def ensure(params: dict[str, Any], attempts: Attempts, *, dry_run: bool) -> Ensu
     )
     prefix = params["label_prefix"]
     if params["state"] == "absent":
-        target = params["instance_id"] or params["run"]
+        # What is no name for a run has no instance, which must not sound as if one had ended.
+        target = params["instance_id"] or Label(params["run"], prefix=prefix).run
         return ensure_absent(
             vast,
             target,

@@ -13,6 +13,7 @@ from enum import StrEnum
 from fluxlora.journal import Entry, Event
 from fluxlora.labels import PREFIX, Label
 from fluxlora.records import DEAD, Charge, Instance
+from fluxlora.renting.ending import command_to_end
 
 DAY_SECONDS = 86_400
 # A row of the list may come this much later than the rent that made it, and a run takes no longer to give back what it
@@ -157,7 +158,7 @@ def _judged(
     rate = usd_per_hour(instance)
     costs = "costs money" if rate is None else f"costs ${rate:.3f} an hour"
     what = f"instance {instance.id} ({instance.gpu_name or 'GPU unknown'}) of {run} {costs}"
-    end = f"`fluxlora destroy {run}` ends it."
+    end = f"{command_to_end(run, instance.id, prefix)} ends it."
 
     def found(kind: Kind, text: str) -> Finding:
         return Finding(kind, instance.id, run, rate, f"{text} {end}")

@@ -11,6 +11,8 @@ PREFIX = "fluxlora"
 # The run is also a host name, a folder and the name of a Hub repository, whose rules are the strictest of the three.
 RUN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?=[A-Za-z0-9])){0,63}")
 PRESET = re.compile(r"[A-Za-z0-9_]+")
+# With a slash or a space in it no instance would be found again, and each call would rent one more.
+PREFIXES = re.compile(r"[A-Za-z0-9._-]+")
 # A host named like a group would be addressed by the group's plays.
 RESERVED = frozenset({"all", "ungrouped", "localhost", "training", "rehearsal", "vastai", "approved"})
 # vast.ai's limit at renting.
@@ -26,6 +28,12 @@ class Label:
     prefix: str = PREFIX
 
     def __post_init__(self) -> None:
+        if not PREFIXES.fullmatch(self.prefix):
+            raise InputError(
+                f"{self.prefix!r} cannot begin a label.",
+                hint="Use letters, digits, '.', '_' and '-'.",
+                code="bad_label_prefix",
+            )
         if not RUN.fullmatch(self.run):
             raise InputError(
                 f"{self.run!r} is not a name for a run.",

@@ -56,7 +56,8 @@ NOTHING = {"made": 0, "left": 0}
 NEXT = {"tried": ("offer_gone", "rented"), "says": "was gone"}
 ELSEWHERE = {"made": 2, "says": "It was destroyed, and cost $"}
 END: dict[str, Any] = {"before": True, "wish": {"state": "absent"}, "left": 0, "ran": True}
-LOGIN = {"private_key_file": "/nowhere/key", "max_attempts": 1}
+# Any file does where nobody is let in.
+LOGIN = {"private_key_file": __file__, "max_attempts": 1}
 
 CASES = (
     Case(

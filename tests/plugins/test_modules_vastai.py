@@ -51,20 +51,31 @@ def codes(results: Results) -> list[str | None]:
 
 
 def test_an_instance_is_rented_in_fours(vast: VastServer, play: Callable[..., Results]) -> None:
-    wish = RUN | {"offers": offers(vast), "env": {"HF_TOKEN": "geheim"}}
+    # A template of somebody else's may hand numbers over as text.
+    told = [{"id": str(offer["id"]), "price_per_hour": "5.0"} for offer in offers(vast)]
+    wish = RUN | {"offers": told, "env": {"HF_TOKEN": "geheim"}}
     bad = [
         {"run": "my-style"},
         {"image": "x"},
         {"state": "gone", "run": "my-style"},
         wish | {"run": "no/name"},
+        wish | {"label_prefix": "a/b"},
         wish | {"offers": [{"machine_id": 5}]},
+        wish | {"offers": [{"id": 5, "price_per_hour": "cheap"}]},
+        wish | {"offers": [{"id": 5, "cost": 2.5}]},
+        wish | {"poll_seconds": -1},
+        wish | {"price_tolerance": "nan"},
+        wish | {"private_key_file": "/nowhere/key"},
         wish | {"max_attempts": 0},
         wish | {"offers": []},
         wish | {"api_key": "wrong"},
     ]
     results = play("vastai_instance", *bad, wish | {"check_mode": True}, wish, wish, wish | {"check_mode": True})
     refused, (checked, real, again, checked_again) = results[:-4], results[-4:]
-    named = ["bad_run_name", "bad_input", "bad_limit", "no_offer", "bad_api_key"]
+    named = [
+        *("bad_run_name", "bad_label_prefix", "bad_input", "bad_input", "bad_input", "bad_wait", "bad_limit"),
+        *("no_login", "bad_limit", "no_offer", "bad_api_key"),
+    ]
     assert codes(refused) == [None, None, None, *named]
     assert all(word in result["msg"] for result, word in zip(refused, ("image", "run", "state"), strict=False))
 
@@ -84,18 +95,20 @@ def test_a_run_is_destroyed_in_fours(vast: VastServer, play: Callable[..., Resul
     results = play(
         "vastai_instance",
         {"state": "absent"},
+        wish | {"run": "my-style "},
+        wish | {"run": "all"},
         wish | {"api_key": "wrong"},
         wish | {"check_mode": True},
         wish,
         wish,
         by_id,
     )
-    assert codes(results[:2]) == [None, "bad_api_key"]
+    assert codes(results[:4]) == [None, "bad_run_name", "bad_run_name", "bad_api_key"]
     assert "run, instance_id" in results[0]["msg"]
-    checked, real, *_ = results[2:]
-    assert changes(results[2:]) == [True, True, False, False]
+    checked, real, *_ = results[4:]
+    assert changes(results[4:]) == [True, True, False, False]
     assert checked["instance"]["id"] == rented
-    assert [result["instance_absent"] for result in results[2:]] == [False, True, True, True]
+    assert [result["instance_absent"] for result in results[4:]] == [False, True, True, True]
     assert vast.instance(rented) is None
     (entry,) = journal.entries("my-style")
     (attempt,) = real["attempts"]

@@ -339,6 +339,17 @@ def test_a_run_with_other_presets_is_refused(vast: VastServer, ensure: Callable[
     assert len(vast.rented_ids()) == 1
 
 
+def test_what_ends_an_instance_of_another_prefix_is_not_the_command_that_would_not_find_it(
+    account: Vast, offers: list[Choice]
+) -> None:
+    first, other = (replace(rent(), label=Label("my-style", (preset,), "example")) for preset in ("512", "1024"))
+    ensured = ensure_instance(account, first, offers, waits=WAITS)
+    with pytest.raises(VastError) as raised:
+        ensure_instance(account, other, offers, waits=WAITS)
+    assert f"`vastai destroy instance {ensured.instance and ensured.instance.id}` ends it." in raised.value.hint
+    assert "fluxlora destroy" not in raised.value.hint
+
+
 def test_two_instances_of_a_run_are_said_and_no_third_is_rented(vast: VastServer, ensure: Callable[..., Any]) -> None:
     for _ in range(2):
         vast.rent_running(label="fluxlora/my-style/512+lokr")

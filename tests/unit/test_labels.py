@@ -53,6 +53,13 @@ def test_a_preset_name_that_breaks_the_label_is_refused() -> None:
     assert refused.value.code == "bad_preset_name"
 
 
+@pytest.mark.parametrize("prefix", ["", "a/b", " a", "a ", "a b"])
+def test_a_prefix_under_which_no_instance_would_be_found_again_is_refused(prefix: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Label("a", prefix=prefix)
+    assert refused.value.code == "bad_label_prefix"
+
+
 def test_a_label_that_vast_ai_would_cut_is_refused() -> None:
     with pytest.raises(InputError) as refused:
         Label("a", ("p" * 100, "q" * 100, "r" * 100))

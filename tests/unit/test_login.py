@@ -10,6 +10,7 @@ from threading import Thread
 
 import pytest
 
+from fluxlora.errors import InputError
 from fluxlora.records import Endpoint
 from fluxlora.renting.login import Answer, Login, understood
 
@@ -56,3 +57,13 @@ def test_a_port_that_keeps_silent_is_told_from_one_that_closes_and_one_that_refu
         assert login(tmp_path).try_at(7, Endpoint("127.0.0.1", silent, True)).answer is Answer.SILENT
         assert login(tmp_path).try_at(7, Endpoint("127.0.0.1", closing, True)).answer is Answer.REFUSED
     assert login(tmp_path).try_at(7, Endpoint("127.0.0.1", closing, True)).answer is Answer.REFUSED
+
+
+def test_what_would_keep_this_computer_out_of_every_instance_is_said_before_one_is_rented(tmp_path: Path) -> None:
+    (tmp_path / "key").touch()
+    login(tmp_path).require()
+    for wrong in (Login(tmp_path / "no key", tmp_path / "hosts"), Login(tmp_path / "key", tmp_path / "key" / "hosts")):
+        with pytest.raises(InputError) as refused:
+            wrong.require()
+        assert refused.value.code == "no_login"
+        assert str(tmp_path) in str(refused.value)

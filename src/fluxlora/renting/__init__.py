@@ -14,7 +14,7 @@ from fluxlora.refusals import NoCredit, OfferGone, Unavailable
 from fluxlora.renting.arrival import Arrival, InstanceFailed, Waits
 from fluxlora.renting.attempts import Attempts, Choice
 from fluxlora.renting.avoid import Failure
-from fluxlora.renting.ending import Ensured, ensure_absent, how_to_end, of_run
+from fluxlora.renting.ending import Ensured, command_to_end, ensure_absent, how_to_end, of_run
 from fluxlora.renting.login import Login
 from fluxlora.vastai import Rent, Vast
 
@@ -41,6 +41,9 @@ class Limits:
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise InputError("At least one attempt to rent is needed.", hint="Allow 1 or more.", code="bad_limit")
+        # Not a number would be no limit at all.
+        if not self.price_tolerance >= 0 or (self.price_per_hour is not None and not self.price_per_hour >= 0):
+            raise InputError("A limit of the price is no number.", hint="Give 0 or more.", code="bad_limit")
 
 
 def ensure_instance(
@@ -83,12 +86,14 @@ class _Renter:
         return self.rent.label.run
 
     def ensure(self, dry_run: bool) -> Ensured:
+        if self.login and not dry_run:
+            self.login.require()
         there = self._there()
         if len(there) > 1:
             raise VastError(
                 f"{self.run} has {len(there)} instances: {', '.join(str(each.id) for each in there)}.",
                 hint="They cost money, and each may hold work that the others do not. Look, and destroy all but one on "
-                f"https://cloud.vast.ai/instances/, or all of them with `fluxlora destroy {self.run}`.",
+                f"https://cloud.vast.ai/instances/; {self._command(there[0].id)} ends the oldest.",
                 code="duplicate_instances",
                 instance_id=there[0].id,
             )
@@ -104,6 +109,12 @@ class _Renter:
                 return self._adopt(there[0], dry_run)
         raise self._given_up()
 
+    def _command(self, instance_id: int) -> str:
+        return command_to_end(self.run, instance_id, self.rent.label.prefix)
+
+    def _how_to_end(self, instance: Instance) -> str:
+        return how_to_end(self.run, instance, self.rent.label.prefix)
+
     def _there(self) -> list[Instance]:
         return of_run(self.vast.instances(), self.run, self.rent.label.prefix)
 
@@ -112,7 +123,7 @@ class _Renter:
         if label and set(label.presets) != set(self.rent.label.presets):
             raise VastError(
                 f"{self.run} already has instance {found.id}, rented for {' + '.join(label.presets) or 'no presets'}.",
-                hint=f"Keep these presets, choose another run_name, or destroy it: {how_to_end(self.run, found)}",
+                hint=f"Keep these presets, choose another run_name, or destroy it: {self._how_to_end(found)}",
                 code="presets_differ",
                 instance_id=found.id,
             )
@@ -128,7 +139,7 @@ class _Renter:
             instance = self._arrive(arrival, attach=key_missing)
         except InstanceFailed as error:
             # It may hold checkpoints that nobody else has: ending it is the user's decision.
-            error.hint = f"It was kept, for it may hold checkpoints, and {how_to_end(self.run, found)}"
+            error.hint = f"It was kept, for it may hold checkpoints, and {self._how_to_end(found)}"
             if error.code == Failure.HOST_KEY_CHANGED and self.login:
                 pinned = self.login.known_hosts_dir / str(found.id)
                 error.hint = f"If it was recycled, remove {pinned} and run it again. {error.hint}"
@@ -142,7 +153,7 @@ class _Renter:
         except NoCredit as broke:
             raise NoCredit(
                 f"vast.ai has stopped instance {found.id} of {self.run}: the account has no credit.",
-                hint=f"{broke.hint} Its disk is billed on: {how_to_end(self.run, found)}",
+                hint=f"{broke.hint} Its disk is billed on: {self._how_to_end(found)}",
                 instance_id=found.id,
             ) from broke
 
@@ -268,7 +279,7 @@ class _Renter:
     def _left(self, error: VastError, instance_id: int) -> VastError:
         error.instance_id = instance_id
         error.hint = (
-            f"{error.hint} Instance {instance_id} costs money; end it with `fluxlora destroy {self.run}`.".strip()
+            f"{error.hint} Instance {instance_id} costs money; end it with {self._command(instance_id)}.".strip()
         )
         return error
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
-from fluxlora.errors import VastError
+from fluxlora.errors import InputError, VastError
 from fluxlora.records import Endpoint, Instance
 from fluxlora.refusals import RateLimited, Unavailable
 from fluxlora.renting.avoid import Failure
@@ -40,6 +41,13 @@ class Waits:
     network: float = 60
     vanish: float = 180
     poll: float = 10
+
+    def __post_init__(self) -> None:
+        for name, seconds in vars(self).items():
+            if not 0 <= seconds < math.inf:
+                raise InputError(
+                    f"{seconds:g} seconds ({name}) cannot be waited.", hint="Give 0 or more.", code="bad_wait"
+                )
 
 
 @dataclass

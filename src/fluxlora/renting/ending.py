@@ -37,8 +37,14 @@ def of_run(instances: Sequence[Instance], run: str, prefix: str = PREFIX) -> lis
     return sorted(ours, key=lambda each: each.id)
 
 
-def how_to_end(run: str, instance: Instance) -> str:
-    return f"{instance.cost}; `fluxlora destroy {run}` or `ansible-playbook destroy.yml -e run_name={run}` ends it."
+def command_to_end(run: str, instance_id: int, prefix: str = PREFIX) -> str:
+    """Fluxlora's own command says of another prefix's run that it has no instance."""
+    return f"`fluxlora destroy {run}`" if prefix == PREFIX else f"`vastai destroy instance {instance_id}`"
+
+
+def how_to_end(run: str, instance: Instance, prefix: str = PREFIX) -> str:
+    playbook = f" or `ansible-playbook destroy.yml -e run_name={run}`" if prefix == PREFIX else ""
+    return f"{instance.cost}; {command_to_end(run, instance.id, prefix)}{playbook} ends it."
 
 
 def ensure_absent(
@@ -135,7 +141,7 @@ def ensure_stopped(
         time.sleep(waits.poll)
     raise InstanceFailed(
         f"Instance {there[0].id} still runs {waits.vanish:.0f} s after it was stopped.",
-        hint=how_to_end(run, there[0]),
+        hint=how_to_end(run, there[0], prefix),
         code="stop_timeout",
         instance_id=there[0].id,
     )

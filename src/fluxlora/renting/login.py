@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from fluxlora.errors import InputError
 from fluxlora.records import Endpoint
 
 
@@ -39,6 +41,20 @@ class Login:
     user: str = "root"
     connect_seconds: float = 10
 
+    def require(self) -> None:
+        """Raises InputError where no instance could ever let this computer in: that is known before one is paid."""
+        try:
+            self.known_hosts_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.key_file.open("rb").close()
+        except OSError as error:
+            raise InputError(
+                f"No instance can be entered from here: {error.filename}: {error.strerror}.",
+                hint="Name a private key that is there, and a folder for host keys that may be made.",
+                code="no_login",
+            ) from error
+        if not shutil.which("ssh"):
+            raise InputError("There is no ssh here.", hint="Install OpenSSH's client.", code="no_login")
+
     def try_at(self, instance_id: int, endpoint: Endpoint) -> Probe:
         """One attempt, which takes three times `connect_seconds` at most."""
         silent = self._knock(endpoint)
@@ -57,7 +73,6 @@ class Login:
             return Probe(Answer.SILENT, error.strerror or "timed out")
 
     def _enter(self, instance_id: int, endpoint: Endpoint) -> Probe:
-        self.known_hosts_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         # The inventory's own options, so that Ansible meets the key that is pinned here.
         options = {
             "BatchMode": "yes",
