@@ -149,10 +149,10 @@ def main() -> None:
         )
     try:
         terms = Terms.of(Work.of(given["work"]), *limits)
+        entries = Journal(Path(given["journal"])).entries(given["run"])
     except FluxloraError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
     terms = replace(terms, delivery_minutes=given["delivery_minutes"])
-    entries = Journal(Path(given["journal"])).entries(given["run"])
     found = account(entries, terms, given["instance"], known, given["meter"], now=time.time())
     module.exit_json(changed=False, **found.as_facts())
 

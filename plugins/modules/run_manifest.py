@@ -88,6 +88,7 @@ from pathlib import Path  # noqa: E402
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 from fluxlora import report  # noqa: E402
+from fluxlora.errors import FluxloraError  # noqa: E402
 from fluxlora.journal import Journal  # noqa: E402
 
 ARGUMENT_SPEC = {
@@ -118,11 +119,11 @@ def main() -> None:
             adapter_facts=wanted["adapter"],
             versions=wanted["versions"],
         )
-    except report.ReportError as error:
+        changed = report.write(folder, manifest, dry_run=module.check_mode)
+        if wanted["journal"] and not module.check_mode:
+            report.remember(Journal(Path(wanted["journal"])), manifest)
+    except FluxloraError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
-    changed = report.write(folder, manifest, dry_run=module.check_mode)
-    if wanted["journal"] and not module.check_mode:
-        report.remember(Journal(Path(wanted["journal"])), manifest)
     module.exit_json(changed=changed, manifest=manifest, lines=report.lines(manifest))
 
 

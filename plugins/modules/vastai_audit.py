@@ -161,9 +161,6 @@ def main() -> None:
                 journal.write(Event.DESTROYED, each.run, each.instance_id, spent_usd=each.spent_usd, charged=True)
     except FluxloraError as error:
         module.fail_json(msg=str(error), hint=error.hint, code=error.code)
-    except OSError as error:
-        hint = "Look at the owner of the file and its folder."
-        module.fail_json(msg=f"The journal {journal.path} cannot be used: {error}.", hint=hint, code="no_journal")
     module.exit_json(changed=bool(found.settlements), **as_facts(found))
 
 

@@ -11,16 +11,29 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from fluxlora.errors import FluxloraError
+
+# A line takes a moment; a writer that hangs must not keep others from seeing to their instances.
+LONGEST_LOCK_SECONDS = 5.0
+
+
+class JournalError(FluxloraError):
+    """The file cannot be read, or nothing can be appended to it."""
+
+    code = "no_journal"
 
 
 class Event(StrEnum):
     """What is written down, and with which facts. Money is in $, times in hours, unless the name says otherwise."""
 
+    # Also when it was found and its rent was not written down: then nothing is expected, and `at` is its creation.
     # expected_usd, expected_hours, price_per_hour, storage_usd_per_hour, inet_down_usd_per_gb, inet_up_usd_per_gb,
     # gpu_name, machine_id, host_id, address, is_bid; and expected_seconds_per_step as the table of speeds says it, not
     # corrected by earlier runs
@@ -57,32 +70,69 @@ class Journal:
     def write(
         self, event: Event, run: str, instance_id: int | None = None, *, at: float | None = None, **facts: Any
     ) -> Entry:
-        """Append an event, of now unless `at` says when. Raises OSError."""
+        """Append an event, of now unless `at` says when. Raises JournalError."""
         entry = Entry(event, run, time.time() if at is None else at, instance_id, facts)
         line = json.dumps({"event": event, "run": run, "at": entry.at, "instance_id": instance_id, **facts})
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(handle, "r+b") as file:
-            # Several runs may be trained at once, each by its own process.
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._appending() as file:
+            _lock(file)
             file.write(b"" if _ends_a_line(file.fileno()) else b"\n")
             file.write(line.encode() + b"\n")
         return entry
 
+    def require(self) -> None:
+        """Raises JournalError where nothing could be written down."""
+        with self._appending():
+            pass
+
     def entries(self, run: str | None = None) -> list[Entry]:
-        """All events, or those of a run, the oldest first. A line that cannot be read is passed over."""
+        """All events, or those of a run, the oldest first. A line that cannot be read is passed over.
+
+        Raises JournalError where the file is there and cannot be read: what was spent is not nothing then.
+        """
         try:
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise self._unusable(error) from error
         entries = [entry for line in lines if (entry := _entry(line))]
         return [entry for entry in entries if run in (None, entry.run)]
+
+    @contextmanager
+    def _appending(self) -> Iterator[IO[bytes]]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(handle, "r+b") as file:
+                yield file
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> JournalError:
+        return JournalError(
+            f"The journal {self.path} cannot be used: {error.strerror}.",
+            hint="Look at the owner of the file and its folder, and at the space that is left.",
+        )
 
 
 def since_delivery(entries: Sequence[Entry]) -> list[Entry]:
     """Of the entries of one run those of the training that goes on: what was delivered before was another."""
     last = max((number for number, each in enumerate(entries) if each.event is Event.DELIVERED), default=-1)
     return list(entries[last + 1 :])
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Several runs may be trained at once, each by its own process. Without a lock a line is still written whole."""
+    deadline = time.monotonic() + LONGEST_LOCK_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError:
+            return
+        else:
+            return
 
 
 def _ends_a_line(file: int) -> bool:

@@ -262,6 +262,11 @@ def test_what_ended_elsewhere_is_settled_once_and_only_in_earnest(
     assert results[0]["settlements"] == results[1]["settlements"] != []
     assert [each.event for each in journal.entries()] == [Event.RENTED, Event.DESTROYED]
     assert codes(results[3:]) == [None, "bad_api_key", "no_journal"]
+    unread = {"run": "my-style", "budget_usd": 20, "deadline_hours": 24, "journal": str(tmp_path)}
+    assert (
+        codes([*play("run_budget_info", unread), *play("vastai_offer_info", {"journal": str(tmp_path)})])
+        == ["no_journal"] * 2
+    )
 
 
 def test_ansible_doc_shows_every_module() -> None:

@@ -19,7 +19,9 @@ import pytest
 from replay import DROPPED, replaying
 
 from conftest import VastServer
+from fluxlora.audit import audit
 from fluxlora.errors import VastError
+from fluxlora.journal import Event, Journal, JournalError
 from fluxlora.labels import Label
 from fluxlora.offers import Requirements, find
 from fluxlora.records import Instance, Offer
@@ -27,7 +29,7 @@ from fluxlora.refusals import BadApiKey, NoApiKey, Unavailable
 from fluxlora.rehearsal.faults import FAULTS
 from fluxlora.renting import Limits, ensure_instance
 from fluxlora.renting.arrival import Waits
-from fluxlora.renting.attempts import Choice
+from fluxlora.renting.attempts import Attempts, Choice
 from fluxlora.renting.ending import ensure_absent, ensure_stopped
 from fluxlora.vastai import Rent, Vast, find_api_key
 
@@ -337,6 +339,43 @@ def test_a_run_with_other_presets_is_refused(vast: VastServer, ensure: Callable[
         ensure("1024")
     assert raised.value.code == "presets_differ"
     assert len(vast.rented_ids()) == 1
+
+
+def test_an_instance_whose_rent_was_never_answered_is_remembered_once_it_is_found(
+    vast: VastServer, ensure: Callable[..., Any], tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    row = vast.rent_running(label="fluxlora/my-style/512+lokr", disk=220)
+    for _ in range(2):
+        ensure(attempts=Attempts("my-style", journal))
+    (entry,) = journal.entries("my-style")
+    assert (entry.event, entry.instance_id, entry.at) == (Event.RENTED, row["id"], row["start_date"])
+    assert entry.facts["price_per_hour"] == row["dph_total"]
+
+
+@pytest.mark.parametrize("fault", ["rent_refused_but_made", "rent_made_twice", "boot_fails"])
+def test_what_was_ended_on_the_way_is_no_riddle_to_the_audit(
+    vast: VastServer, account: Vast, ensure: Callable[..., Any], tmp_path: Path, fault: str
+) -> None:
+    journal, now = Journal(tmp_path / "journal.jsonl"), time.time()
+    vast.fault(fault)
+    ensure(attempts=Attempts("my-style", journal))
+    charges = account.charges(now - 86_400, now + 86_400)
+    assert len(charges) == len(vast.rented_ids()) == 2
+    assert audit(account.instances(), journal.entries(), charges, now=now, lease_hours=24).findings == ()
+
+
+def test_a_journal_that_cannot_be_written_keeps_from_renting_and_not_from_what_is_there(
+    vast: VastServer, ensure: Callable[..., Any], tmp_path: Path
+) -> None:
+    # A folder stands where the file should.
+    with pytest.raises(JournalError):
+        ensure(attempts=Attempts("my-style", Journal(tmp_path)))
+    assert vast.rented_ids() == []
+
+    ensure()
+    found = ensure(attempts=Attempts("my-style", Journal(tmp_path)))
+    assert [attempt.code for attempt in found.attempts] == ["found", "not_remembered"]
 
 
 def test_what_ends_an_instance_of_another_prefix_is_not_the_command_that_would_not_find_it(

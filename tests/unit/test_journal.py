@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fluxlora.journal import Event, Journal
+from fluxlora.journal import Event, Journal, JournalError
 
 
 def test_what_was_written_is_read_in_order_and_by_run(tmp_path: Path) -> None:
@@ -47,6 +49,29 @@ def test_a_line_whose_time_or_instance_is_none_is_passed_over(tmp_path: Path, od
     path = tmp_path / "journal.jsonl"
     path.write_text(f'{{"event": "rented", "run": "a", "instance_id": 7, {odd}}}\n')
     assert Journal(path).entries() == []
+
+
+def test_a_file_that_cannot_be_used_is_an_error_and_not_an_empty_journal(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    calls: list[Callable[[Journal], object]] = [
+        Journal.entries, Journal.require, lambda journal: journal.write(Event.RENTED, "my-style", 7),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(JournalError) as raised:
+            call(Journal(tmp_path))
+        assert (raised.value.code, str(tmp_path) in str(raised.value)) == ("no_journal", True)
+    with pytest.raises(JournalError):
+        Journal(tmp_path / "file" / "journal.jsonl").require()
+
+
+def test_a_writer_that_hangs_does_not_keep_others_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluxlora.journal.LONGEST_LOCK_SECONDS", 0.1)
+    journal = Journal(tmp_path / "journal.jsonl")
+    first = journal.write(Event.RENTED, "my-style", 7)
+    with journal.path.open() as hanging:
+        fcntl.flock(hanging, fcntl.LOCK_EX)
+        second = journal.write(Event.DESTROYED, "my-style", 7)
+    assert journal.entries() == [first, second]
 
 
 def test_only_its_owner_reads_it(tmp_path: Path) -> None:

@@ -101,6 +101,9 @@ class _Renter:
             return self._adopt(there[0], dry_run)
         if dry_run:
             return Ensured(None, changed=True)
+        if self.attempts.journal:
+            # What is not remembered is not reckoned against the budget.
+            self.attempts.journal.require()
         for _ in range(self.limits.attempts):
             if instance := self._rent_and_wait():
                 return self._alone(instance)
@@ -131,6 +134,7 @@ class _Renter:
         key_missing = bool(self.public_ssh_key) and not self.vast.has_ssh_key(found.id, self.public_ssh_key)
         if dry_run:
             return Ensured(found, changed=starts or key_missing)
+        self.attempts.found(found)
         if starts:
             self._start(found)
         # Its disk and its price are what they are: they were looked at when it was rented.
@@ -144,7 +148,6 @@ class _Renter:
                 pinned = self.login.known_hosts_dir / str(found.id)
                 error.hint = f"If it was recycled, remove {pinned} and run it again. {error.hint}"
             raise
-        self.attempts.note("found", f"Found instance {found.id}.", instance_id=found.id)
         return Ensured(instance, changed=starts or key_missing, attempts=tuple(self.attempts.made))
 
     def _start(self, found: Instance) -> None:
@@ -237,11 +240,11 @@ class _Renter:
         """A refused rent can make an instance all the same, stopped and paid for."""
         assert refused.instance_id is not None
         instance_id, refused.instance_id = refused.instance_id, None
-        self._destroy(instance_id)
+        usd = self._destroy(instance_id, journal=self.attempts.journal)
         sentence = (
             f"The refused rent of offer {choice.offer.id} left instance {instance_id}, which was destroyed: {refused}"
         )
-        self.attempts.note("rent_refused", sentence, offer_id=choice.offer.id, instance_id=instance_id)
+        self.attempts.note("rent_refused", sentence, offer_id=choice.offer.id, instance_id=instance_id, usd=usd)
 
     def _attach(self, instance_id: int) -> None:
         """Instances take the account's keys over, a team's has to be attached; whether it helped, the login shows."""
@@ -270,11 +273,14 @@ class _Renter:
         avoid = self.attempts.avoid()
         self.choices = [each for each in self.choices if not avoid.covers(each.offer)]
 
-    def _destroy(self, instance_id: int, *, journal: Journal | None = None) -> None:
+    def _destroy(self, instance_id: int, *, journal: Journal | None = None) -> float:
+        """What it may have cost, in $."""
+        prefix = self.rent.label.prefix
         try:
-            ensure_absent(self.vast, instance_id, prefix=self.rent.label.prefix, waits=self.waits, journal=journal)
+            ended = ensure_absent(self.vast, instance_id, prefix=prefix, waits=self.waits, journal=journal)
         except VastError as error:
             raise self._left(error, instance_id) from error
+        return sum(attempt.usd for attempt in ended.attempts)
 
     def _left(self, error: VastError, instance_id: int) -> VastError:
         error.instance_id = instance_id
@@ -298,9 +304,9 @@ class _Renter:
         except VastError as error:
             raise self._left(error, instance.id) from error
         for surplus in others:
-            self._destroy(surplus.id, journal=self.attempts.journal)
+            usd = self._destroy(surplus.id, journal=self.attempts.journal)
             sentence = f"Instance {surplus.id} was a second one for {self.run}; it was destroyed."
-            self.attempts.note("surplus", sentence, instance_id=surplus.id)
+            self.attempts.note("surplus", sentence, instance_id=surplus.id, usd=usd)
         if first.id != instance.id:
             return self._adopt(first, dry_run=False)
         return Ensured(instance, changed=True, attempts=tuple(self.attempts.made))

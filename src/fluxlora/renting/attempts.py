@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from fluxlora.budget import Rates, Terms
-from fluxlora.journal import Entry, Event, Journal
+from fluxlora.journal import Entry, Event, Journal, JournalError
 from fluxlora.records import Instance, Offer
 from fluxlora.renting.avoid import Avoid, avoided
 from fluxlora.spending import spent
@@ -51,7 +50,7 @@ class Attempt:
 
 @dataclass
 class Attempts:
-    """Those of one run. A journal that cannot be written is no reason to lose sight of an instance."""
+    """Those of one run. A journal that can no longer be written is no reason to lose sight of an instance."""
 
     run: str
     journal: Journal | None = None
@@ -89,6 +88,26 @@ class Attempts:
             address=offer.address,
             bid_per_hour=choice.bid_per_hour,
             is_bid=choice.bid_per_hour is not None,
+        )
+
+    def found(self, instance: Instance) -> None:
+        """It was there. If its rent is not in the journal, the reply to it was lost, or another computer sent it."""
+        self.note("found", f"Found instance {instance.id}.", instance_id=instance.id)
+        if self._remembers(instance.id):
+            return
+        self._write(
+            Event.RENTED,
+            instance.id,
+            at=instance.started_at,
+            price_per_hour=instance.price_per_hour,
+            storage_usd_per_hour=instance.storage_usd_per_hour,
+            inet_down_usd_per_gb=instance.inet_down_usd_per_gb,
+            inet_up_usd_per_gb=instance.inet_up_usd_per_gb,
+            gpu_name=instance.gpu_name,
+            machine_id=instance.machine_id,
+            host_id=instance.host_id,
+            address=instance.direct_host,
+            is_bid=instance.is_bid,
         )
 
     def failed(
@@ -141,9 +160,19 @@ class Attempts:
         """What those that were given up may have cost, as the lease of the next one will reckon."""
         return spent(self._entries, Terms(math.inf, math.inf), now=time.time()).usd
 
-    def _write(self, event: Event, instance_id: int, **facts: Any) -> None:
-        entry = Entry(event, self.run, time.time(), instance_id, facts)
+    def _remembers(self, instance_id: int) -> bool:
+        try:
+            entries = self.journal.entries(self.run) if self.journal else []
+        except JournalError:
+            return False
+        return any(entry.event is Event.RENTED and entry.instance_id == instance_id for entry in entries)
+
+    def _write(self, event: Event, instance_id: int, *, at: float | None = None, **facts: Any) -> None:
+        entry = Entry(event, self.run, time.time() if at is None else at, instance_id, facts)
         self._entries.append(entry)
-        if self.journal is not None:
-            with contextlib.suppress(OSError):
+        try:
+            if self.journal is not None:
                 self.journal.write(event, self.run, instance_id, at=entry.at, **facts)
+        except JournalError as error:
+            sentence = f"That instance {instance_id} was {event} is not remembered. {error}"
+            self.note("not_remembered", sentence, instance_id=instance_id)
