@@ -31,7 +31,7 @@ from fluxlora.renting import Limits, ensure_instance
 from fluxlora.renting.arrival import Waits
 from fluxlora.renting.attempts import Attempts, Choice
 from fluxlora.renting.ending import ensure_absent, ensure_stopped
-from fluxlora.vastai import Rent, Vast, find_api_key
+from fluxlora.vastai import ATTEMPTS, Rent, Vast, find_api_key
 
 DATA = Path(__file__).parents[1] / "data" / "vast"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7"
@@ -449,6 +449,20 @@ def test_an_instance_is_destroyed_by_its_id(vast: VastServer, account: Vast) -> 
     rented = vast.rent_running()["id"]
     assert ensure_absent(account, rented, waits=WAITS).changed
     assert not ensure_absent(account, rented, waits=WAITS).changed
+
+
+def test_what_is_known_by_its_id_is_destroyed_though_the_list_is_away(vast: VastServer, account: Vast) -> None:
+    instance_id = vast.rent_running(label="fluxlora/my-style/512")["id"]
+    vast.fault("list_500", times=ATTEMPTS)
+    ensured = ensure_absent(account, instance_id, waits=WAITS)
+    assert (ensured.changed, vast.ledger()["instances_left"]) == (True, 0)
+
+
+def test_an_id_that_nobody_knows_is_not_called_gone_while_the_list_is_away(vast: VastServer, account: Vast) -> None:
+    vast.fault("list_500", times=999)
+    with pytest.raises(VastError) as raised:
+        ensure_absent(account, 7, waits=replace(WAITS, vanish=0.2))
+    assert raised.value.code == "destroy_unverified"
 
 
 def test_a_destroy_that_needs_two_is_repeated(vast: VastServer, account: Vast) -> None:

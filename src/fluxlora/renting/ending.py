@@ -10,7 +10,7 @@ from fluxlora.errors import VastError
 from fluxlora.journal import Journal
 from fluxlora.labels import PREFIX, Label
 from fluxlora.records import Instance
-from fluxlora.refusals import NoSuchInstance
+from fluxlora.refusals import NoSuchInstance, RateLimited, Unavailable
 from fluxlora.renting.arrival import InstanceFailed, Waits
 from fluxlora.renting.attempts import Attempt, Attempts
 from fluxlora.vastai import Vast
@@ -63,12 +63,18 @@ def ensure_absent(
     Raises DestroyUnverified when it is still there, or cannot be seen to be gone, after `waits.vanish` seconds.
     """
     waits = waits or Waits()
-    there = _listed(vast, target, prefix)
+    seen = True
+    try:
+        there = _listed(vast, target, prefix)
+    except (Unavailable, RateLimited):
+        if dry_run or isinstance(target, str):
+            raise
+        there, seen = [], False
     if dry_run:
         return Ensured(there[0] if there else None, changed=bool(there))
-    # A row may appear later than the rent that made it: an id is worth one request all the same.
+    # A row may appear later than the rent that made it, or the list be away: an id is worth one request all the same.
     unlisted = isinstance(target, int) and not there and vast.destroy(target)
-    if not there and not unlisted:
+    if seen and not there and not unlisted:
         return Ensured(None, changed=False)
     ended, asked = _until_gone(vast, target, prefix, waits, there)
     attempts = Attempts(target if isinstance(target, str) else "", journal)
@@ -80,7 +86,7 @@ def ensure_absent(
         attempts.note("destroyed", f"Instance {target}, which was not listed, was destroyed.", instance_id=int(target))
     if asked > 1:
         attempts.note("asked_again", f"vast.ai was asked {asked} times until the list agreed.")
-    return Ensured(None, changed=True, attempts=tuple(attempts.made))
+    return Ensured(None, changed=bool(ended) or unlisted, attempts=tuple(attempts.made))
 
 
 def _listed(vast: Vast, target: int | str, prefix: str) -> list[Instance]:
