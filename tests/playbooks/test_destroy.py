@@ -95,6 +95,15 @@ def test_without_a_name_or_with_both_nothing_is_destroyed(vast: VastServer, flux
     assert left(vast) == rented
 
 
+@pytest.mark.parametrize("name", ["all", "vastai", "&vastai", "~a", "a:b", "a,"])
+def test_what_is_no_run_s_name_is_refused_and_ends_nothing(vast: VastServer, fluxlora: Call, name: str) -> None:
+    rented = rent(vast, "fluxlora/a/512", "fluxlora/b/512")
+    done = fluxlora("destroy", "--unsaved", "--yes", "--", name)
+    assert done.returncode != 0
+    assert "costs money" not in done.stdout
+    assert left(vast) == rented
+
+
 def test_where_nobody_can_be_asked_the_answer_is_no(vast: VastServer, fluxlora: Call) -> None:
     rented = rent(vast, "fluxlora/my-style/512")
     done = fluxlora(*UNSAVED)
