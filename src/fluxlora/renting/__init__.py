@@ -240,11 +240,11 @@ class _Renter:
         """A refused rent can make an instance all the same, stopped and paid for."""
         assert refused.instance_id is not None
         instance_id, refused.instance_id = refused.instance_id, None
-        usd = self._destroy(instance_id, journal=self.attempts.journal)
+        usd = self._destroy(instance_id)
         sentence = (
             f"The refused rent of offer {choice.offer.id} left instance {instance_id}, which was destroyed: {refused}"
         )
-        self.attempts.note("rent_refused", sentence, offer_id=choice.offer.id, instance_id=instance_id, usd=usd)
+        self.attempts.failed(Failure.RENT_REFUSED, sentence, choice=choice, instance_id=instance_id, seen=None, usd=usd)
 
     def _attach(self, instance_id: int) -> None:
         """Instances take the account's keys over, a team's has to be attached; whether it helped, the login shows."""
@@ -294,7 +294,7 @@ class _Renter:
         return InstanceFailed(
             f"{self.run} got no usable instance. {told}",
             hint=f"{NOTHING_LEFT} The attempts cost ${self.attempts.usd():.4f}. Run it again to try other machines.",
-            code=self.failures[-1].code if self.failures else "rent_refused",
+            code=self.failures[-1].code if self.failures else Failure.RENT_REFUSED,
         )
 
     def _alone(self, instance: Instance) -> Ensured:

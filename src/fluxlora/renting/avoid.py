@@ -17,6 +17,8 @@ DAY = 24 * HOUR
 class Failure(StrEnum):
     """What made a rented instance useless, as the journal and the module's `code` say it."""
 
+    # The rent was, and made an instance all the same.
+    RENT_REFUSED = "rent_refused"
     BOOT_TIMEOUT = "boot_timeout"
     # The container cannot be made, or ended at once.
     INSTANCE_FAILED = "instance_failed"
@@ -53,6 +55,7 @@ class Terms:
 TERMS: Mapping[str, Terms] = {
     Failure.INSTANCE_FAILED: Terms(machine=7 * DAY),
     # The image's fault, and the bid's.
+    Failure.RENT_REFUSED: Terms(machine=0.0),
     Failure.IMAGE_MISSING: Terms(machine=0.0),
     Failure.OUTBID: Terms(machine=0.0),
     Failure.OFFLINE: Terms(machine=DAY, address=6 * HOUR),
