@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ FATAL_MESSAGES = (
 )
 
 
+_HOST = re.compile(r"[0-9A-Za-z:][0-9A-Za-z.:_-]*")
+
+
 def number_of(value: Any) -> float | None:
     """None for what is no number, and for what JSON cannot say: NaN and infinity."""
     try:
@@ -41,9 +45,15 @@ def text_of(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
-def name_of(value: Any) -> str:
-    """A text of one line. A host writes it, and a terminal would obey what is not printable."""
-    return "".join(letter for letter in text_of(value) if letter.isprintable())
+def line_of(value: Any) -> str:
+    """A text in one line. A host writes it, and a terminal would obey what is not printable."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text_of(value)).split())
+
+
+def host_of(value: Any) -> str:
+    """An address or a name of a host; empty for what is none, which ssh could take for an option."""
+    text = text_of(value)
+    return text if _HOST.fullmatch(text) else ""
 
 
 @dataclass(frozen=True)
@@ -100,13 +110,13 @@ class Offer:
             id=int(row["id"]),
             machine_id=whole_of(row.get("machine_id")),
             host_id=whole_of(row.get("host_id")),
-            gpu_name=name_of(row.get("gpu_name")),
+            gpu_name=line_of(row.get("gpu_name")),
             num_gpus=whole_of(row.get("num_gpus")),
             gpu_share=number_of(row.get("gpu_frac")),
             gpu_ram_mb=whole_of(row.get("gpu_ram")),
             cpu_ram_mb=whole_of(row.get("cpu_ram")),
             cpu_cores=number_of(row.get("cpu_cores_effective")),
-            cpu_arch=name_of(row.get("cpu_arch")),
+            cpu_arch=line_of(row.get("cpu_arch")),
             disk_gb=number_of(row.get("disk_space")),
             inet_down_mbps=number_of(row.get("inet_down")),
             inet_up_mbps=number_of(row.get("inet_up")),
@@ -119,12 +129,12 @@ class Offer:
             reliability=number_of(row.get("reliability2", row.get("reliability"))),
             cuda_max_good=number_of(row.get("cuda_max_good")),
             compute_cap=whole_of(row.get("compute_cap")),
-            driver_version=text_of(row.get("driver_version")),
+            driver_version=line_of(row.get("driver_version")),
             direct_ports=whole_of(row.get("direct_port_count")),
             static_ip=bool(row.get("static_ip")),
-            geolocation=name_of(row.get("geolocation")),
-            address=name_of(row.get("public_ipaddr")),
-            verification=name_of(row.get("verification")),
+            geolocation=line_of(row.get("geolocation")),
+            address=host_of(row.get("public_ipaddr")),
+            verification=line_of(row.get("verification")),
             duration_seconds=number_of(row.get("duration")),
             dlperf=number_of(row.get("dlperf")),
             total_flops=number_of(row.get("total_flops")),
@@ -216,17 +226,17 @@ class Instance:
         return cls(
             id=int(row["id"]),
             label=text_of(row.get("label")),
-            status=text_of(row.get("actual_status")),
-            intended_status=text_of(row.get("intended_status")),
-            cur_state=text_of(row.get("cur_state")),
-            next_state=text_of(row.get("next_state")),
-            status_message=text_of(row.get("status_msg")),
-            direct_host=text_of(row.get("public_ipaddr")),
+            status=line_of(row.get("actual_status")),
+            intended_status=line_of(row.get("intended_status")),
+            cur_state=line_of(row.get("cur_state")),
+            next_state=line_of(row.get("next_state")),
+            status_message=line_of(row.get("status_msg")),
+            direct_host=host_of(row.get("public_ipaddr")),
             direct_port=_mapped_ssh_port(row.get("ports")),
-            proxy_host=text_of(row.get("ssh_host")),
+            proxy_host=host_of(row.get("ssh_host")),
             # The proxy's ssh_port leads to jupyter where jupyter runs, sshd is the next one.
             proxy_port=None if ssh_port is None else ssh_port + jupyter,
-            gpu_name=name_of(row.get("gpu_name")),
+            gpu_name=line_of(row.get("gpu_name")),
             num_gpus=whole_of(row.get("num_gpus")),
             gpu_ram_mb=whole_of(row.get("gpu_ram")),
             cpu_ram_mb=whole_of(row.get("cpu_ram")),
@@ -237,7 +247,7 @@ class Instance:
             inet_down_usd_per_gb=number_of(row.get("inet_down_cost")),
             inet_up_usd_per_gb=number_of(row.get("inet_up_cost")),
             is_bid=bool(row.get("is_bid")),
-            geolocation=name_of(row.get("geolocation")),
+            geolocation=line_of(row.get("geolocation")),
             machine_id=whole_of(row.get("machine_id")),
             host_id=whole_of(row.get("host_id")),
             started_at=number_of(row.get("start_date")),
@@ -245,8 +255,8 @@ class Instance:
             reliability=number_of(row.get("reliability2")),
             cuda_max_good=number_of(row.get("cuda_max_good")),
             compute_cap=whole_of(row.get("compute_cap")),
-            driver_version=text_of(row.get("driver_version")),
-            image=text_of(row.get("image_uuid")),
+            driver_version=line_of(row.get("driver_version")),
+            image=line_of(row.get("image_uuid")),
         )
 
     def endpoint(self, *, direct: bool = True) -> Endpoint | None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from fluxlora.errors import VastError
-from fluxlora.records import number_of, text_of, whole_of
+from fluxlora.records import line_of, number_of, text_of, whole_of
+
+# A key of vast.ai's has 64 letters and digits, the Hub's tokens and those of Weights & Biases have 37 and more.
+_SECRET = re.compile(r"[\w-]{32,}", re.ASCII)
 
 
 class NoApiKey(VastError):
@@ -61,8 +65,13 @@ class NoSuchInstance(VastError):
     code = "no_such_instance"
 
 
+def shown(text: Any) -> str:
+    """What vast.ai says, in one line that may be shown: an answer may repeat the key of its question."""
+    return _SECRET.sub("…", line_of(text))
+
+
 def reason_of(body: Mapping[str, Any]) -> str:
-    return text_of(body.get("msg") or body.get("detail") or body.get("error") or "no reason given")
+    return shown(body.get("msg") or body.get("detail") or body.get("error") or "no reason given")
 
 
 def retry_after(told: Any, now: float) -> float | None:
@@ -90,12 +99,12 @@ def _refusal(status: int, body: Any, text: str) -> VastError:
         if status == 404 and body == []:
             return VastError("vast.ai: there is none.", code="not_found")
         if status == 429:
-            return RateLimited(f"vast.ai is asked too often: {text[:200]}", hint="Wait a minute.")
+            return RateLimited(f"vast.ai is asked too often: {shown(text[:200])}", hint="Wait a minute.")
         return Unavailable(
             f"vast.ai answered {status} with something that is not its API.",
             hint="It or a proxy before it has a fault; try again in a minute.",
         )
-    error, reason = text_of(body.get("error")), reason_of(body)
+    error, reason = line_of(body.get("error")), reason_of(body)
     # A refused rent can leave an instance behind.
     instance_id = whole_of(body.get("new_contract"))
     sign = f"{error} {reason}".lower()

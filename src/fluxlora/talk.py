@@ -72,19 +72,19 @@ class Talk:
     def _show(self, result: Mapping[str, Any]) -> None:
         message = result.get("msg")
         for line in message if isinstance(message, list) else [message] if message else []:
-            self.say(f"   {line}")
+            self.say(f"   {_shown(line)}")
 
     def _complain(self, data: Mapping[str, Any]) -> None:
         result = data.get("res", {})
         if "results" in result and result.get("msg") == "One or more items failed":
             return  # each item has been told
-        self.say(f"!! {data.get('task')}: {result.get('msg', 'failed')}")
+        self.say(f"!! {data.get('task')}: {_shown(result.get('msg', 'failed'))}")
         for detail in (result.get("hint"), result.get("stderr")):
             if detail and detail not in result.get("msg", ""):
-                self.say(f"   {detail}")
+                self.say(f"   {_shown(detail)}")
 
     def _pass_on(self, text: str) -> None:
-        plain = _ANSI.sub("", text).strip()
+        plain = _shown(text).strip()
         if self._over:
             return
         if unread := _UNREAD.fullmatch(plain):
@@ -94,3 +94,9 @@ class Talk:
             self._progress(int(progress[1]), int(progress[2]), plain)
         elif plain and not plain.startswith(_SILENT):
             self.say(f"   {plain}")
+
+
+def _shown(text: object) -> str:
+    """What a terminal only shows, as a part of what is being said: rented hosts write texts, too."""
+    lines = _ANSI.sub("", str(text)).expandtabs().splitlines()
+    return "\n   ".join("".join(letter for letter in line if letter.isprintable()) for line in lines)

@@ -38,3 +38,14 @@ def test_the_wait_is_taken_from_the_header_else_from_the_body() -> None:
         error = refusal(429, body, "", asked_wait=asked)
         assert isinstance(error, RateLimited)
         assert error.wait_seconds == seconds
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+@pytest.mark.parametrize("where", ["msg", "detail", "error"])
+def test_a_key_that_vast_repeats_is_not_repeated_by_us_nor_what_a_terminal_would_obey(status: int, where: str) -> None:
+    key = "0123456789abcdef" * 4
+    error = refusal(status, {where: f"\x1b[2JBearer {key}\nis odd"}, "")
+    assert key not in str(error)
+    assert str(error).isprintable()
+    assert "is odd" in str(error)
+    assert key not in str(refusal(status, None, f"Bearer {key}"))

@@ -34,6 +34,28 @@ def test_without_a_mapped_port_the_proxy_is_the_way(ports: Any) -> None:
     assert instance.endpoint() == Endpoint("ssh3.vast.ai", 12296, direct=False)
 
 
+@pytest.mark.parametrize("address", ["-oProxyCommand=id", "192.0.2.1 -o x", "{{ 1 / 0 }}", "\x1b[2J", "a\nb"])
+def test_an_address_that_ssh_could_take_for_an_option_is_none(address: str) -> None:
+    row = sample("instance_running", public_ipaddr=address, ssh_host=address)
+    assert Instance.from_record(row).endpoint() is None
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1\n", "2001:db8::1", "::1", "ssh3.vast.ai"])
+def test_an_address_may_be_of_either_kind_or_a_name(address: str) -> None:
+    endpoint = Instance.from_record(sample("instance_running", public_ipaddr=address)).endpoint()
+    assert endpoint
+    assert endpoint.host == address.strip()
+
+
+def test_every_text_of_an_instance_but_its_label_is_one_printable_line() -> None:
+    odd = {
+        name: f"{value}\x1b[2J\nfine" for name, value in sample("instance_running").items() if isinstance(value, str)
+    }
+    instance = Instance.from_record(sample("instance_running", **odd | {"label": "fluxlora/my-style/512"}))
+    assert all(str(value).isprintable() for value in asdict(instance).values())
+    assert instance.status == "running [2J fine"
+
+
 def test_the_proxys_sshd_is_one_port_further_where_jupyter_runs() -> None:
     record = sample("instance_running", image_runtype="jupyter_direc ssh_direc ssh_proxy", ssh_port=19840)
     assert Instance.from_record(record).endpoint(direct=False) == Endpoint("ssh3.vast.ai", 19841, direct=False)
