@@ -185,6 +185,12 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
         "SimpleTuner refuses both",
         draft(max_train_steps=0, num_train_epochs=10),
     ),
+    "epochs_last_as_long_as_the_steps": (
+        draft(gradient_accumulation_steps=4),
+        "An epoch has 6 batches, so 1.5 steps of simpletuner_gradient_accumulation_steps 4; SimpleTuner counts 2, and "
+        "its epochs are over after 3750 of 5000 steps",
+        draft(gradient_accumulation_steps=4, extra_config={"ignore_final_epochs": True}),
+    ),
     "a_checkpoint_before_the_end": (
         draft(checkpointing_steps=9000),
         "nothing to resume from",

@@ -27,6 +27,26 @@ def steps_or_epochs(draft: Draft) -> Iterator[str]:
         yield "simpletuner_max_train_steps and simpletuner_num_train_epochs are both 0: set one of them."
 
 
+@rule(Weight.LOSS, Source.TRAINER)
+def epochs_last_as_long_as_the_steps(draft: Draft) -> Iterator[str]:
+    """The trainer's epochs are not over before its steps are."""
+    # Version 4 goes by its steps alone.
+    if draft.version not in ("3.1.6", "git") or draft.settings.flag("ignore_final_epochs"):
+        return
+    if not draft.steps_asked or not draft.steps_per_epoch:
+        return
+    batches = sum(each.batches for each in draft.backends)
+    epochs = math.ceil(draft.steps_asked / draft.steps_per_epoch)
+    done = epochs * batches // draft.batching.accumulation
+    if done < draft.steps_asked:
+        yield (
+            f"An epoch has {batches} batches, so {batches / draft.batching.accumulation:.3g} steps of "
+            f"simpletuner_gradient_accumulation_steps {draft.batching.accumulation}; SimpleTuner counts "
+            f"{draft.steps_per_epoch}, and its epochs are over after {done} of {draft.steps_asked} steps: set "
+            "simpletuner_extra_config to {ignore_final_epochs: true}."
+        )
+
+
 @rule(Weight.LOSS, Source.OURS)
 def a_checkpoint_before_the_end(draft: Draft) -> Iterator[str]:
     """There is something to resume from."""
