@@ -1,15 +1,15 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The checkpoint at home from which a run goes on after its instance was taken away."""
+"""The checkpoint at home from which a run goes on after its instance was taken away, or ended by its guard."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: home_checkpoint_info
-short_description: The checkpoint at home from which a run goes on after its instance was taken away
+short_description: The checkpoint at home from which a run goes on on a fresh instance
 description:
-  - Runs on the controller. Only checkpoints of the training whose interruptible instance was lost count, as the journal
-    tells; without one a training begins at its first step.
+  - Runs on the controller. Only checkpoints of the training that goes on count, as the journal tells, and none of an
+    instance that its user has destroyed; without one a training begins at its first step.
 options:
   path:
     description: The folder of the run's artifacts; it need not exist.

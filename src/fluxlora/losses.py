@@ -60,15 +60,22 @@ def checkpoint_at_home(folder: Path, entries: Sequence[Entry]) -> int | None:
     """The step from which a fresh instance goes on: the newest whole checkpoint of the same training; None for none.
 
     `folder` may hold another training's from before. Only what came home after this one's first rent counts, and only
-    where its last instance was taken away: whoever has destroyed it by himself begins anew.
+    what its user has not thrown away: whoever destroys an instance by himself begins anew. Where it was taken away, or
+    was ended by its guard, the training goes on.
     """
-    taken = _losses(entries)
-    if not taken:
-        return None
     training = since_delivery(entries)
-    rents = [each for each in training if each.event is Event.RENTED]
-    ended = [each for each in training if each.event is Event.DESTROYED]
-    if not rents or (ended and ended[-1].instance_id not in {each.instance_id for each in taken}):
+    failed = {each.instance_id: each.facts.get("used") for each in training if each.event is Event.FAILED}
+    thrown_away = [
+        number
+        for number, each in enumerate(training)
+        if each.event is Event.DESTROYED and each.instance_id not in failed and not each.facts.get("charged")
+    ]
+    rents = [
+        each
+        for each in training[max(thrown_away, default=-1) + 1 :]
+        if each.event is Event.RENTED and failed.get(each.instance_id, True)
+    ]
+    if not rents:
         return None
     steps = [
         step

@@ -64,16 +64,28 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_lost_training_goes_on_from_its_newest_whole_checkpoint_at_home(home):
-    assert checkpoint_at_home(home, [RENTED, *LOST]) == 8
-    assert checkpoint_at_home(home, [RENTED, *LOST, entry(Event.RENTED, 3, 2)]) == 8
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [RENTED, *LOST],
+        [RENTED, *LOST, entry(Event.RENTED, 3, 2)],
+        [RENTED],
+        [RENTED, entry(Event.RENTED, 3, 2)],
+        [RENTED, entry(Event.DESTROYED, 2, 1, charged=True)],
+        [entry(Event.RENTED, -9, 3), entry(Event.DESTROYED, -8, 3), RENTED, *LOST],
+        [RENTED, *LOST, entry(Event.RENTED, 3, 2), entry(Event.FAILED, 3, 2), entry(Event.DESTROYED, 3, 2)],
+    ],
+    ids=["lost", "replaced", "ended unseen", "ended by its guard", "audited", "begun anew", "failed to replace"],
+)
+def test_what_nobody_threw_away_goes_on_from_its_newest_whole_checkpoint_at_home(home, entries):
+    assert checkpoint_at_home(home, entries) == 8
 
 
 @pytest.mark.parametrize(
     "entries",
     [
         [],
-        [RENTED],
+        [entry(Event.RENTED, 2, 1)],
         [RENTED, entry(Event.DESTROYED, 2, 1)],
         [RENTED, entry(Event.FAILED, 2, 1, code="boot_timeout"), entry(Event.DESTROYED, 2, 1)],
         [RENTED, *LOST, entry(Event.RENTED, 3, 2), entry(Event.DESTROYED, 4, 2)],
@@ -81,7 +93,7 @@ def test_a_lost_training_goes_on_from_its_newest_whole_checkpoint_at_home(home):
     ],
     ids=["no journal", "first", "thrown away", "never booted", "thrown away later", "another training"],
 )
-def test_whoever_was_not_taken_anything_away_begins_anew(home, entries):
+def test_what_is_new_or_was_thrown_away_begins_anew(home, entries):
     assert checkpoint_at_home(home, entries) is None
 
 
