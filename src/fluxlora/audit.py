@@ -158,7 +158,10 @@ def _judged(
     rate = usd_per_hour(instance)
     costs = "costs money" if rate is None else f"costs ${rate:.3f} an hour"
     what = f"instance {instance.id} ({instance.gpu_name or 'GPU unknown'}) of {run} {costs}"
-    end = f"{command_to_end(run, instance.id, prefix)} ends it."
+    twins = [each.id for each in ours if label and (other := Label.parse(each.label, prefix)) and other.run == run]
+    younger = len(twins) > 1 and instance.id != min(twins)
+    # By the run's name alone the older one would be ended, which is the one that works.
+    end = f"{command_to_end(f'{run}-{instance.id}' if younger else run, instance.id, prefix)} ends it."
 
     def found(kind: Kind, text: str) -> Finding:
         return Finding(kind, instance.id, run, rate, f"{text} {end}")
@@ -170,8 +173,7 @@ def _judged(
         yield found(Kind.RETURNED, f"{what}, though it was destroyed and gone from the list.")
     elif not about:
         yield found(Kind.UNKNOWN, f"{what}, and was not rented from this computer.")
-    twins = [each.id for each in ours if label and (other := Label.parse(each.label, prefix)) and other.run == run]
-    if len(twins) > 1 and instance.id != min(twins):
+    if younger:
         yield found(Kind.DUPLICATE, f"{what}, which has instance {min(twins)} already.")
     if _stands(instance):
         yield found(Kind.STOPPED, f"{what} for its disk: it is {instance.failure or 'stopped'}.")

@@ -95,6 +95,13 @@ def test_without_a_name_or_with_both_nothing_is_destroyed(vast: VastServer, flux
     assert left(vast) == rented
 
 
+def test_of_two_instances_of_a_run_the_younger_is_given_back_by_its_own_name(vast: VastServer, fluxlora: Call) -> None:
+    older, younger = sorted(rent(vast, "fluxlora/a/512", "fluxlora/a/512"))
+    done = fluxlora("destroy", f"a-{younger}", "--unsaved", "--yes", *QUICKLY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert left(vast) == [older]
+
+
 @pytest.mark.parametrize("name", ["all", "vastai", "&vastai", "~a", "a:b", "a,"])
 def test_what_is_no_run_s_name_is_refused_and_ends_nothing(vast: VastServer, fluxlora: Call, name: str) -> None:
     rented = rent(vast, "fluxlora/a/512", "fluxlora/b/512")

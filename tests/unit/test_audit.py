@@ -77,6 +77,7 @@ def test_a_delivery_before_the_rent_was_another_training_s() -> None:
 def test_of_two_instances_of_a_run_the_younger_is_the_superfluous_one() -> None:
     found = look(instance(9), instance(7), journal=(rented(7), rented(9)))
     assert kinds(found) == [("duplicate", 9)]
+    assert "`fluxlora destroy my-style-9` ends it." in found.findings[0].text
 
 
 def test_what_stands_still_costs_its_disk() -> None:
