@@ -167,6 +167,11 @@ class Vast:
             raise Unavailable(f"{self.url} answered a list where an object was expected.")
         return body
 
+    def _do(self, call: Callable[[Any], Any]) -> None:
+        """What is refused is refused with status 200, too."""
+        if (body := self._object(call)).get("success") is False:
+            raise refusal(200, body, "")
+
     def ask(
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any] | list[Any]:
@@ -319,10 +324,10 @@ class Vast:
 
     def add_ssh_key(self, key: str) -> None:
         """Registers a public key for the instances to come."""
-        self._object(lambda client: client.post("/ssh/", json_data={"ssh_key": key.strip()}))
+        self._do(lambda client: client.post("/ssh/", json_data={"ssh_key": key.strip()}))
 
     def remove_ssh_key(self, key_id: int) -> None:
-        self._object(lambda client: client.delete(f"/ssh/{key_id}/"))
+        self._do(lambda client: client.delete(f"/ssh/{key_id}/"))
 
     def mint_key(self, name: str, permissions: Mapping[str, Any]) -> tuple[int | None, str]:
         """A new API key of the account, its number and the key. Sent once: a key that nobody knows is of no use."""
@@ -336,9 +341,7 @@ class Vast:
     def attach_ssh_key(self, instance_id: int, key: str) -> bool:
         """Lets a public key into a running instance; False when it is in already."""
         try:
-            self._object(
-                lambda client: client.post(f"/instances/{instance_id}/ssh/", json_data={"ssh_key": key.strip()})
-            )
+            self._do(lambda client: client.post(f"/instances/{instance_id}/ssh/", json_data={"ssh_key": key.strip()}))
         except VastError as error:
             if any(word in str(error).lower() for word in ("already", "duplicate")):
                 return False

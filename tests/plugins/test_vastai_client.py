@@ -437,6 +437,19 @@ def test_account_keys_are_added_found_without_their_comment_and_removed(account:
     assert account.ssh_keys() == {}
 
 
+def test_a_key_that_is_refused_with_status_200_is_not_called_registered() -> None:
+    refused = (200, {"success": False, "error": "invalid_args", "msg": "This key is too short."})
+    with replaying(refused, refused, refused) as replay:
+        vast = client(replay.url)
+        for call in (
+            lambda: vast.add_ssh_key(KEY),
+            lambda: vast.attach_ssh_key(7, KEY),
+            lambda: vast.remove_ssh_key(7),
+        ):
+            with pytest.raises(VastError, match="too short"):
+                call()
+
+
 def test_a_run_is_destroyed_and_gone_from_the_list(vast: VastServer, account: Vast, ensure: Callable[..., Any]) -> None:
     other = vast.rent_running(label="fluxlora/other/512")["id"]
     ensure()
