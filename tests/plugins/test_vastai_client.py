@@ -258,6 +258,24 @@ def test_an_adopted_instance_that_fails_is_kept_and_its_price_said() -> None:
     assert {method for method, _, _ in replay.requests} == {"GET"}
 
 
+def test_an_adopted_instance_that_is_ended_elsewhere_meanwhile_is_not_called_kept() -> None:
+    row = running() | {"label": "fluxlora/my-style/512+lokr"}
+    with replaying(page(row), EMPTY) as replay, pytest.raises(VastError) as raised:
+        ensure_instance(client(replay.url), rent(), [Choice(Offer(1))], waits=WAITS)
+    assert (raised.value.code, raised.value.instance_id) == ("instance_gone", None)
+    assert "it costs nothing" in raised.value.hint
+
+
+@pytest.mark.parametrize("public_key", ["", KEY])
+def test_what_is_there_is_named_with_the_command_that_ends_it_when_vast_ai_fails_then(public_key: str) -> None:
+    row = running() | {"label": "fluxlora/my-style/512+lokr"}
+    waits = replace(WAITS, boot=0.1, ssh=0.1)
+    with replaying(page(row), (500, "Internal Server Error")) as replay, pytest.raises(VastError) as raised:
+        ensure_instance(client(replay.url), rent(), [Choice(Offer(1))], waits=waits, public_ssh_key=public_key)
+    assert (raised.value.code, raised.value.instance_id) == ("unavailable", row["id"])
+    assert f"Instance {row['id']} costs money; end it with `fluxlora destroy my-style`." in raised.value.hint
+
+
 def test_a_running_instance_without_direct_ports_is_reached_through_the_proxy_after_a_while() -> None:
     row = sample("instance_running_no_ports_yet") | {"label": "fluxlora/my-style/512+lokr"}
     with replaying(page(row)) as replay:

@@ -131,23 +131,31 @@ class _Renter:
                 instance_id=found.id,
             )
         starts = found.intended_status == "stopped"
-        key_missing = bool(self.public_ssh_key) and not self.vast.has_ssh_key(found.id, self.public_ssh_key)
-        if dry_run:
-            return Ensured(found, changed=starts or key_missing)
-        self.attempts.found(found)
-        if starts:
-            self._start(found)
-        # Its disk and its price are what they are: they were looked at when it was rented.
-        arrival = Arrival(replace(self.rent, disk_gb=0), found.id, self.waits, starting=starts)
         try:
+            key_missing = bool(self.public_ssh_key) and not self.vast.has_ssh_key(found.id, self.public_ssh_key)
+            if dry_run:
+                return Ensured(found, changed=starts or key_missing)
+            self.attempts.found(found)
+            if starts:
+                self._start(found)
+            # Its disk and its price are what they are: they were looked at when it was rented.
+            arrival = Arrival(replace(self.rent, disk_gb=0), found.id, self.waits, starting=starts)
             instance = self._arrive(arrival, attach=key_missing)
         except InstanceFailed as error:
+            if error.code == Failure.GONE:
+                error.instance_id = None
+                error.hint = (
+                    "Its guard or another computer has ended it, so it costs nothing. Run it again for another."
+                )
+                raise
             # It may hold checkpoints that nobody else has: ending it is the user's decision.
             error.hint = f"It was kept, for it may hold checkpoints, and {self._how_to_end(found)}"
             if error.code == Failure.HOST_KEY_CHANGED and self.login:
                 pinned = self.login.known_hosts_dir / str(found.id)
                 error.hint = f"If it was recycled, remove {pinned} and run it again. {error.hint}"
             raise
+        except VastError as error:
+            raise self._left(error, found.id) if error.instance_id is None else error from None
         return Ensured(instance, changed=starts or key_missing, attempts=tuple(self.attempts.made))
 
     def _start(self, found: Instance) -> None:
