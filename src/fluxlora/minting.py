@@ -37,6 +37,8 @@ def ensure(vast: Vast, path: Path, *, name: str, permissions: Sequence[str], dry
     path = path.resolve()  # a link goes on to be one
     # Before the key is made: one that cannot be kept would be lost.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "It is a folder")
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(errno.EACCES, "The folder may not be written to")
     key_id, key = vast.mint_key(name, {"api": {each: {} for each in permissions}})

@@ -149,3 +149,10 @@ def test_a_file_that_holds_no_key_at_all_makes_room_for_one_and_is_kept(vast: Va
     assert made.backup
     assert made.backup.read_bytes() == b"\xff\xfe no key"
     assert Vast(file.read_text(), vast.url).instances() == []
+
+
+def test_no_key_is_made_where_it_could_not_be_kept(vast: VastServer, tmp_path: Path) -> None:
+    (tmp_path / "vast_api_key").mkdir()
+    with pytest.raises(IsADirectoryError):
+        ensure(Vast(vast.api_key, vast.url), tmp_path / "vast_api_key", name="fluxlora", permissions=LEAST)
+    assert vast.call("GET", "/api/v0/auth/apikeys/").json()["apikeys"] == []

@@ -217,6 +217,16 @@ def test_other_versions_than_those_of_the_lock_are_told(tmp_path: Path) -> None:
     assert "for 0.1" in check.sentence
 
 
+@pytest.mark.parametrize("below", ["", "artifacts"])
+def test_a_place_where_no_artifacts_can_be_written_is_told(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    check = room(tmp_path / "file" / below, expected_gb=0)
+    assert (code(check), check.remedy) == (
+        "not_writable",
+        f"set artifacts_dir to another than {tmp_path / 'file' / below}",
+    )
+
+
 def test_a_disk_without_room_for_the_artifacts_is_told_with_what_is_missing(tmp_path: Path) -> None:
     assert code(room(tmp_path / "not" / "yet", expected_gb=0)) == ""
     assert room(tmp_path, expected_gb=10, free_gb=4).remedy.startswith("free 7.0 GB")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from fluxlora.doctor.checks import Check, failed, ok, warning
 from fluxlora.errors import VastError
+from fluxlora.records import number_of
 from fluxlora.refusals import BadApiKey, Forbidden
 from fluxlora.vastai import Vast
 
@@ -54,7 +55,7 @@ def look(vast: Vast) -> Account:
         raise bad[0]
     credit = keys = None
     if answers["user_read"] is True:
-        credit, keys = vast.user()["credit"], _ssh_keys(vast)
+        credit, keys = number_of(vast.user()["credit"]), _ssh_keys(vast)
     return Account(
         lacks=[name for name, answer in answers.items() if answer is not True],
         credit=credit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -44,9 +45,12 @@ def _installed() -> Iterator[tuple[str, str]]:
 
 
 def room(folder: Path, *, expected_gb: float, free_gb: float | None = None) -> Check:
-    """Whether the artifacts fit, in decimal GB; `free_gb` is measured when not given."""
+    """Whether the artifacts may be written and fit, in decimal GB; `free_gb` is measured when not given."""
     folder = folder.resolve()
     there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "is not yours to write to" if there.is_dir() else "is no folder"
+        return failed("disk", f"{there} {why}", f"set artifacts_dir to another than {folder}", "not_writable")
     free = shutil.disk_usage(there).free / 1e9 if free_gb is None else free_gb
     told = f"{free:.0f} GB free in {folder}"
     if free < expected_gb + SPARE_GB:
