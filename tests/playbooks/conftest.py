@@ -100,8 +100,15 @@ class Bench:
         return reply.json()
 
     def post(self, path: str, **body: Any) -> Any:
-        reply = requests.post(
-            self.there.url + path, json=body, headers={"Authorization": f"Bearer {self.there.api_key}"}, timeout=30
+        return self.ask("POST", path, **body)
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        reply = requests.request(
+            method,
+            self.there.url + path,
+            json=body,
+            headers={"Authorization": f"Bearer {self.there.api_key}"},
+            timeout=30,
         )
         reply.raise_for_status()
         return reply.json()

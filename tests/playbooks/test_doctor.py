@@ -80,3 +80,19 @@ def test_a_run_that_costs_more_than_the_credit_is_refused_with_what_is_missing(p
     assert done.returncode != 0
     assert re.search(r"add at least \$\d", done.stdout)
     assert paper.rents() == 0
+
+
+def test_a_run_that_is_paid_for_already_goes_on_whatever_the_doctor_finds(paper: Bench) -> None:
+    paper.more["HF_ENDPOINT"] = "http://127.0.0.1:1"
+    refused = paper.play("plan", "my-style", run_presets="512")
+    offer = paper.post("/api/v0/bundles/", num_gpus={"eq": 1})["offers"][0]["id"]
+    instance = paper.ask("PUT", f"/api/v0/asks/{offer}/", image="x", disk=20, label="fluxlora/my-style/512")[
+        "new_contract"
+    ]
+    done = paper.play("plan", "my-style")
+    paper.ask("DELETE", f"/api/v0/instances/{instance}/")
+    del paper.more["HF_ENDPOINT"]
+    assert "Nothing was spent" in refused.stdout
+    assert refused.returncode != 0
+    assert "the Hub does not answer" in done.stdout
+    assert done.returncode == 0, done.stdout
