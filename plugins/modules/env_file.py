@@ -98,9 +98,14 @@ def ensure(path: Path, given: dict[str, Any], *, exclusive: bool, dry_run: bool)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # mkstemp's mode is 0600 from the first moment.
     handle, fresh = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in wanted.items())
-    Path(fresh).replace(path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in wanted.items())
+        Path(fresh).replace(path)
+    except BaseException:
+        # On a full disk, half a token.
+        Path(fresh).unlink(missing_ok=True)
+        raise
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,20 @@ def test_other_variables_stay_unless_the_file_is_ours_alone(tmp_path):
     assert file.read_text() == "OTHER='a b'\nHF_TOKEN=new\n"
     assert run_module("env_file", wish | {"exclusive": True})["changed"]
     assert file.read_text() == "HF_TOKEN=new\n"
+
+
+def test_a_full_disk_leaves_the_file_as_it_was_and_no_part_of_a_token_beside_it(tmp_path):
+    file = tmp_path / "train.env"
+    file.write_text("A=b\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        answer = run_module("env_file", {"path": str(file), "secrets": {"HF_TOKEN": "x" * 9000}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert answer["code"] == "cannot_write"
+    assert [each.name for each in tmp_path.iterdir()] == ["train.env"]
+    assert file.read_text() == "A=b\n"
 
 
 def test_a_file_that_others_may_read_is_closed(tmp_path):
