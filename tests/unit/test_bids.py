@@ -38,6 +38,15 @@ def test_more_is_bid_where_an_interruption_costs_more():
     assert small.interruptions_per_hour > large.interruptions_per_hour
 
 
+def test_what_an_hour_may_cost_limits_the_bid():
+    free = bids.choose(0.5, 1.0, LARGE)
+    assert free is not None
+    for limit in (0.4, 0.505, 0.52, free.per_hour):
+        bid = bids.choose(0.5, 1.0, LARGE, limit)
+        assert bid is not None
+        assert bid.per_hour == max(limit, 0.5)
+
+
 def test_without_a_price_on_demand_the_minimum_is_bid():
     assert bids.choose(0.5, None, LARGE) == Bid(0.5, bids.PREEMPTIONS_PER_HOUR + bids.OUTBIDS_PER_HOUR)
 

@@ -275,6 +275,12 @@ def test_an_interruptible_offer_is_priced_at_its_bid_and_the_ranking_says_what_t
     assert "Nothing fits on demand" in ranking.lines()[-1]
 
 
+def test_a_bid_keeps_what_an_hour_may_cost_with_its_storage() -> None:
+    bid = replace(SAMPLE, min_bid_per_hour=0.2, price_per_hour=0.2, storage_usd_per_hour=0.0, on_demand_per_hour=0.5)
+    (each,) = rank([bid], replace(NEED, interruptible=True, max_price_per_hour=0.222)).fitting
+    assert each.offer.price_per_hour == pytest.approx(0.222)
+
+
 def test_what_costs_less_on_demand_is_not_bid_for() -> None:
     dear = replace(SAMPLE, min_bid_per_hour=0.4, on_demand_per_hour=0.3)
     (refused,) = rank([dear], replace(NEED, interruptible=True)).refused

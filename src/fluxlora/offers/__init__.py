@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -108,14 +109,16 @@ def _ranked(offer: Offer, speed: Speed, need: Requirements, bid: Bid | None) -> 
 
 def _bid(offer: Offer, speed: Speed, need: Requirements) -> Bid | None:
     """The best bid for this run on this machine."""
-    hours = hours_of(offer, need.work, speed)
+    hours, storage = hours_of(offer, need.work, speed), storage_per_hour(offer, need.disk_gb)
     stake = Stake(
         hours.total,
         redone_hours(need.work, hours),
         need.work.download_gb * (offer.inet_down_usd_per_gb or 0),
-        storage_per_hour(offer, need.disk_gb),
+        storage,
     )
-    return choose(offer.min_bid_per_hour or gpu_per_hour(offer, need.disk_gb), offer.on_demand_per_hour, stake)
+    least = offer.min_bid_per_hour or gpu_per_hour(offer, need.disk_gb)
+    limit = math.inf if need.max_price_per_hour is None else need.max_price_per_hour - storage
+    return choose(least, offer.on_demand_per_hour, stake, limit)
 
 
 def _with_spare(each: Ranked, need: Requirements) -> Ranked:

@@ -48,15 +48,16 @@ def interruptions_per_hour(bid: float, min_bid: float) -> float:
     return PREEMPTIONS_PER_HOUR + OUTBIDS_PER_HOUR * math.pow(0.5, above / HALVING)
 
 
-def choose(min_bid: float, on_demand: float | None, stake: Stake) -> Bid | None:
+def choose(min_bid: float, on_demand: float | None, stake: Stake, limit: float = math.inf) -> Bid | None:
     """The bid at which the run is expected to cost the least, never above what the same machine costs on demand.
 
-    Where that is not known, the minimum; None where the machine costs less on demand than its least bid. All in $/h
-    for the GPU alone.
+    Where that is not known, the minimum; None where the machine costs less on demand than its least bid. Nor is it
+    above the limit, which the minimum keeps. All in $/h for the GPU alone.
     """
     most = min_bid if on_demand is None else on_demand
     if most < min_bid or min_bid <= 0:
         return None
+    most = max(min(most, limit), min_bid)
     steps = range(_FIRST, int((most / min_bid - 1) / _STEP) + 1)
     amounts = [*(min_bid * (1 + _STEP * step) for step in steps), most]
     return min((Bid(each, interruptions_per_hour(each, min_bid)) for each in amounts), key=stake.usd)
