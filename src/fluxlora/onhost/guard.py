@@ -187,6 +187,8 @@ def watch(state: Path) -> None:
         # What is on the Hub stays there: once is enough.
         hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
         if "ends_at" in lease:
+            # By the clock of who wrote it.
+            lease["ends_at"] += lease.get("clock_ahead_seconds", 0)
             over = lease_over(now, lease, moved) is not None
             if not hub_has_it and over not in tried and wants_delivery(now, lease, progress, over):
                 tried.add(over)
