@@ -53,7 +53,7 @@ def _told_usd(end: Entry) -> float:
 
 
 def _earlier_usd(rent: Entry, about: Sequence[Entry], hours: float, terms: Terms) -> float:
-    rates = Rates.of(rent.facts)
+    rates = Rates.of(*(each.facts for each in about if each.event is Event.DESTROYED), rent.facts)
     failures = [each for each in about if each.event is Event.FAILED]
     # One that never became usable had its image and no more; one that was lost later is said to have been used.
     unused = bool(failures) and not any(each.facts.get("used") for each in failures)

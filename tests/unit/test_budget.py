@@ -238,6 +238,13 @@ def test_one_that_was_rented_elsewhere_is_known_by_its_end():
     assert spent(entry(Event.DESTROYED, 5, 1, spent_usd=3.0)).usd == 3
 
 
+def test_what_its_end_says_of_its_price_is_known_better_than_what_was_offered():
+    end = entry(Event.DESTROYED, 5, 1, price_per_hour=1.05, inet_down_usd_per_gb=None)
+    assert spent(rented(0, 1), end).usd == pytest.approx(
+        5 * 1.05 + TERMS.traffic_usd(Rates(1, 0.1, 0.01, 0.01)), abs=1e-3
+    )
+
+
 @pytest.mark.parametrize("odd", [None, "much", float("nan"), [1], {}])
 def test_facts_that_are_no_numbers_cost_nothing_and_break_nothing(odd):
     rent = entry(Event.RENTED, 0, 1, price_per_hour=odd, inet_down_usd_per_gb=odd, expected_usd=odd)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluxlora.budget import Rates, Terms
+from fluxlora.budget import Terms
 from fluxlora.journal import Entry, Event, Journal, JournalError
 from fluxlora.records import Instance, Offer
 from fluxlora.renting.avoid import Avoid, avoided
@@ -145,9 +145,17 @@ class Attempts:
                 host_id=instance.host_id,
                 address=instance.direct_host,
             )
-        # For whoever did not see it rented.
-        begun = {"rented_at": instance.started_at, **Rates.of(vars(instance)).as_facts()}
-        self._write(Event.DESTROYED, instance.id, spent_usd=usd, **begun)
+        # For whoever did not see it rented; and its price may be a little above its offer's.
+        self._write(
+            Event.DESTROYED,
+            instance.id,
+            spent_usd=usd,
+            rented_at=instance.started_at,
+            price_per_hour=instance.price_per_hour,
+            storage_usd_per_hour=instance.storage_usd_per_hour,
+            inet_down_usd_per_gb=instance.inet_down_usd_per_gb,
+            inet_up_usd_per_gb=instance.inet_up_usd_per_gb,
+        )
 
     def avoid(self) -> Avoid:
         """What this call has found to be useless."""

@@ -71,8 +71,10 @@ def test_the_guard_can_end_its_instance(host: Host) -> None:
 
 
 def test_the_lease_ends_within_the_deadline(host: Host) -> None:
-    left = told(host, "lease.json")["ends_at"] - time.time()
+    lease = told(host, "lease.json")
+    left = lease["ends_at"] - time.time()
     assert 0 < left <= 24 * 3600
+    assert lease["clock_ahead_seconds"] == 0
 
 
 def test_the_pictures_and_captions_are_there(host: Host) -> None:
