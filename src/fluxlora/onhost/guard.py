@@ -174,7 +174,7 @@ def count(file: Path) -> dict[str, Any]:
 
 def watch(state: Path) -> None:
     """Look until there is a reason, deliver, then ask until the instance is gone, and this program with it."""
-    # The start of the container has started one, and whoever comes back starts another: that waits for the first's end.
+    # The container's start leads to one as well, see orphan.py: it waits here until the other is gone.
     alone = (state / "guard.lock").open("w", encoding="utf-8")
     fcntl.flock(alone, fcntl.LOCK_EX)
     said, hub_has_it = "", False
@@ -205,7 +205,9 @@ def watch(state: Path) -> None:
 def _end_training(lease: Mapping[str, Any]) -> None:
     """So that no checkpoint is replaced while it is sent; its supervisor ends the trainer within seconds."""
     command = ["tmux", "kill-session", "-t", f"={lease['training_session']}"]
-    subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
+    # Where there is no tmux nothing trains.
+    with contextlib.suppress(OSError):
+        subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
 
 
 def _destroyed(lease: Mapping[str, Any]) -> str:
