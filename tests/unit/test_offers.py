@@ -163,6 +163,7 @@ def test_an_offer_that_does_not_fit_is_refused_with_the_reason(field: str, value
         ({"avoid": Avoid(addresses=frozenset({"203.0.113.42"}))}, "failed"),
         ({"max_price_per_hour": 0.4}, "allowed"),
         ({"budget_usd": 0.5}, "for the run and its end, $0.50 are left"),
+        ({"deadline_hours": -1.0}, "hours for the run and its end, -1.0 are left"),
         ({"deadline_hours": 1.0}, "hours for the run and its end, 1.0 are left"),
         ({"duration_hours": 1e6}, "guaranteed"),
     ],
@@ -177,6 +178,7 @@ def test_a_host_must_stay_for_as_long_as_the_run_takes_if_it_goes_slowly() -> No
     (each,) = only(SAMPLE).fitting
     middle = (each.cost.hours.total + each.cost.hours_high) / 2
     assert only(replace(SAMPLE, duration_seconds=middle * 3600)).fitting == ()
+    assert only(replace(SAMPLE, duration_seconds=middle * 3600), replace(NEED, deadline_hours=middle)).fitting
     assert only(replace(SAMPLE, duration_seconds=each.cost.hours_high * 3600 + 1)).fitting
 
 

@@ -134,7 +134,9 @@ def _with_spare(each: Ranked, need: Requirements) -> Ranked:
 
 def _beyond(offer: Offer, cost: Cost, need: Requirements) -> Refusal | None:
     """Whether the run would outlast the offer's term, the budget or the deadline."""
-    guaranteed, wanted = (offer.duration_seconds or 0) / 3600, max(cost.hours_high, need.duration_hours)
+    # At the deadline it is over, however slowly it went.
+    longest = cost.hours_high if need.deadline_hours is None else min(cost.hours_high, need.deadline_hours)
+    guaranteed, wanted = (offer.duration_seconds or 0) / 3600, max(longest, need.duration_hours)
     if guaranteed < wanted:
         return Refusal(
             "guaranteed time", f"has {guaranteed:.1f} hours guaranteed, {wanted:.1f} needed if it goes slowly"
