@@ -171,6 +171,12 @@ instance:
     direct_port:
       description: Port that leads to its sshd.
       type: int
+    proxy_host:
+      description: Address of vast.ai's proxy, the way where there is no mapped port.
+      type: str
+    proxy_port:
+      description: Port of the proxy that leads to its sshd.
+      type: int
 loss:
   description: How an interruptible instance was taken away; outbid, preempted or lost, and empty while it was not.
   returned: success

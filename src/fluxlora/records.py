@@ -273,7 +273,8 @@ class Instance:
         if any(fragment in self.status_message.lower() for fragment in FATAL_MESSAGES) and self.status != "running":
             return self.status_message
         if self.status in DEAD:
-            return self.status_message or self.status
+            # The message may be of better days: "Download complete" of a host that is offline.
+            return f"{self.status} ({self.status_message})" if self.status_message else self.status
         if self.cur_state == self.intended_status == self.next_state == "stopped" and self.status not in PENDING:
             return "stopped"
         return ""

@@ -118,7 +118,9 @@ CASES = (
     Case("boot_fails", tried=("rented", "instance_failed", "rented"), **ELSEWHERE),
     Case("image_missing", tried=("rented", "image_missing", "rented"), **ELSEWHERE),
     Case("exits_at_once", tried=("rented", "instance_failed", "rented"), **ELSEWHERE),
-    Case("goes_offline", tried=("rented", "instance_offline", "rented"), **ELSEWHERE),
+    Case(
+        "goes_offline", tried=("rented", "instance_offline", "rented"), says="will not run: offline (", made=2,
+    ),
     Case("status_unknown", tried=("rented", "instance_offline", "rented"), **ELSEWHERE),
     Case("no_ports", tried=("rented", "no_ports", "rented"), **ELSEWHERE, ran=True),
     Case("small_disk", tried=("rented", "disk_too_small", "rented"), **ELSEWHERE),
