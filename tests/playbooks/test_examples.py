@@ -23,12 +23,12 @@ Play = Callable[..., "subprocess.CompletedProcess[str]"]
 def example(vast: VastServer, tmp_path: Path) -> Play:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
 
-    def play(name: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    def play(name: str, *flags: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         variables = {"key_file": str(tmp_path / "key"), "poll_seconds": 0.1, "ssh_timeout_seconds": 1, **settings}
         return subprocess.run(
             [
                 str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventory/runs.yml",
-                f"examples/{name}.yml", "-e", json.dumps(variables),
+                f"examples/{name}.yml", "-e", json.dumps(variables), *flags,
             ],
             cwd=PROJECT,
             env={**os.environ, "HOME": str(tmp_path), "VAST_URL": vast.url, "VAST_API_KEY": vast.api_key},
@@ -60,3 +60,11 @@ def test_what_is_rented_for_a_command_is_given_back_though_it_never_lets_anybody
     assert "Log in" in done.stdout
     (rented,) = vast.ledger()["instances"]
     assert (rented["label"], rented["closed"]) == ("example/two-hours/", True)
+
+
+def test_a_check_of_an_example_rents_nothing_and_ends_well(vast: VastServer, example: Play) -> None:
+    for name in ("list_offers", "register_key", "rent_for_two_hours"):
+        done = example(name, "--check")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert {request["method"] for request in vast.requests()} == {"GET", "POST"}
+    assert {request["path"] for request in vast.requests() if request["method"] == "POST"} == {"/api/v0/bundles"}
