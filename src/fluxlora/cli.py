@@ -98,6 +98,7 @@ def train(dataset: Path, name: str | None, presets: tuple[str, ...], settings: t
             f"Look at it: fluxlora status {run['run_name']}\n"
             f"End it:     fluxlora destroy {run['run_name']}"
         )
+        return
     _finish(outcome)
 
 
@@ -284,4 +285,5 @@ def _talk() -> Talk:
 
 
 def _finish(outcome: Outcome) -> None:
-    sys.exit(0 if outcome.detached else outcome.code)
+    """Exit as the playbook did; what was interrupted has not succeeded."""
+    sys.exit(130 if outcome.detached else outcome.code)

@@ -215,6 +215,16 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
     assert bench.rents() == 1
 
 
+@pytest.mark.parametrize("words", [("audit",), ("destroy", "nobody", "--yes"), ("doctor",)])
+def test_what_is_interrupted_has_not_succeeded(paper, tmp_path, words):
+    log = tmp_path / "log"
+    process = start(paper.environment, log, *words)
+    paper.started.append(process)
+    wait_for(lambda: "== " in log.read_text(), 30, log)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(30) != 0, log.read_text()
+
+
 @pytest.mark.parametrize(
     "moment", ["== Make the hosts' image", "== Prepare the instances"], ids=["start", "configuring"]
 )
