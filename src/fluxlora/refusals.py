@@ -111,7 +111,10 @@ def _refusal(status: int, body: Any, text: str) -> VastError:
     kind: type[VastError] = VastError
     hint = ""
     if error == "auth_error" or "invalid user key" in sign or status == 401:
-        kind, hint = BadApiKey, "Check VAST_API_KEY against https://cloud.vast.ai/manage-keys/."
+        kind, hint = (
+            BadApiKey,
+            "Check VAST_API_KEY, or where it is not set ~/.config/vastai/vast_api_key, against https://cloud.vast.ai/manage-keys/.",
+        )
     elif status == 403:
         kind, hint = (
             Forbidden,

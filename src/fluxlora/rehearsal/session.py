@@ -98,7 +98,7 @@ def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
         outcome = Outcome(code=130, detached=True)
     if outcome.detached:
         say("Interrupted. The rehearsal's host, its servers and its temporary folder are gone.")
-        return Outcome(code=130, detached=False)
+        return outcome
     manifest = None if outcome.code else json.loads((artifacts / run["run_name"] / "manifest.json").read_text())
     for line in _summary(manifest, ledger, talk.stages):
         say(line)
