@@ -143,6 +143,7 @@ def test_what_cannot_fit_into_what_is_left_is_refused_with_the_budget_and_the_de
     done = provision(**limits)
     assert done.returncode != 0
     assert "$7.50 of $20.00 and 10.0 of 12 hours so far; $7.50 of it at most for 1 earlier" in done.stdout
+    assert "have cost in truth `fluxlora audit` asks vast.ai" in done.stdout
     raised = dict(re.findall(r"-e (provision_(?:budget_usd|deadline_hours))=(\d+\.\d+)", done.stdout))
     assert raised.keys() <= limits.keys()
     assert vast.rented_ids() == []
