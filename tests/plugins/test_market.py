@@ -12,6 +12,7 @@ from replay import replaying
 from conftest import VastServer, serving
 from fluxlora.offers import Ranking, find, rank
 from fluxlora.offers.requirements import Requirements
+from fluxlora.offers.speeds import Correction
 from fluxlora.records import Offer
 from fluxlora.rehearsal.market import Market
 from fluxlora.vastai import OFFERS_PER_ANSWER, Vast
@@ -62,6 +63,14 @@ def test_the_cheapest_run_is_not_among_the_64_cheapest_hours(large: VastServer) 
     first = Vast(large.api_key, large.url).offers(need.query(), disk_gb=need.disk_gb)
     assert len(first) == OFFERS_PER_ANSWER
     assert everything(need).fitting[0].offer.id not in [offer.id for offer in first]
+
+
+def test_dearer_hours_are_looked_at_where_your_own_runs_were_faster_than_any_card_of_the_table() -> None:
+    need, own = Requirements(gpu_ram_gb=15, work=QUANTISED), {"h100sxm": Correction(1 / 3, 9)}
+    offers = [Offer.from_record(record) for record in Market(7, 20).offers(storage=need.disk_gb)]
+    with serving("--hosts", "none", "--seed", "7", "--machines", "20") as server:
+        found = find(Vast(server.api_key, server.url), need, own)
+    assert found.fitting[0].cost.total == pytest.approx(rank(offers, need, own).fitting[0].cost.total, rel=1e-3)
 
 
 def test_bids_are_priced_at_their_least_and_fixed_prices_are_dearer(large: VastServer) -> None:

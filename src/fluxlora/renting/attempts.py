@@ -119,8 +119,9 @@ class Attempts:
         facts: dict[str, Any] = {
             "code": str(code),
             "reason": sentence,
-            "machine_id": offer.machine_id if seen is None else seen.machine_id,
-            "host_id": offer.host_id if seen is None else seen.host_id,
+            # A row of the list may leave out what the offer said, and an offer of a bare id what the row says.
+            "machine_id": (seen and seen.machine_id) or offer.machine_id,
+            "host_id": (seen and seen.host_id) or offer.host_id,
             "address": offer.address or (seen.direct_host if seen else ""),
         }
         self._write(Event.FAILED, instance_id, **facts)
