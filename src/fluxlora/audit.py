@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from fluxlora.journal import Entry, Event
 from fluxlora.labels import PREFIX, Label
-from fluxlora.records import DEAD, Charge, Instance
+from fluxlora.records import DEAD, Charge, Instance, number_of
 from fluxlora.renting.ending import command_to_end
 
 DAY_SECONDS = 86_400
@@ -227,7 +227,9 @@ def _trainings(
         rents = {
             each.instance_id: each for each in group if each.event is Event.RENTED and each.instance_id is not None
         }
-        noted = {each.instance_id: each.facts.get("spent_usd") for each in group if each.event is Event.DESTROYED}
+        noted = {
+            each.instance_id: number_of(each.facts.get("spent_usd")) for each in group if each.event is Event.DESTROYED
+        }
         if not rents or max(each.at for each in group) < begin:
             continue
         costs = [charged.get(number, noted.get(number)) for number in rents]
@@ -235,7 +237,7 @@ def _trainings(
             run=group[0].run,
             instance_ids=tuple(rents),
             # Of the first rent: what later ones expect is only what was left to do.
-            expected_usd=next(iter(rents.values())).facts.get("expected_usd"),
+            expected_usd=number_of(next(iter(rents.values())).facts.get("expected_usd")),
             actual_usd=sum(cost for cost in costs if cost is not None) if any(c is not None for c in costs) else None,
             charged=all(number in charged for number in rents),
             running=not listed.isdisjoint(rents),

@@ -147,3 +147,9 @@ def test_charges_are_asked_for_as_far_back_as_an_end_is_missing() -> None:
     closed = (rented(6, 3000), entry(Event.DESTROYED, 6, 2990))
     assert since(closed, NOW, 30) == NOW - 30 * DAY
     assert since((*closed, rented(7, 50 * 24)), NOW, 30) == NOW - 51 * DAY
+
+
+@pytest.mark.parametrize("odd", ["much", [2.0], float("nan"), None])
+def test_an_odd_sum_in_the_journal_is_an_unknown_one(odd: object) -> None:
+    found = look(journal=(rented(7, 9, expected_usd=odd), entry(Event.DESTROYED, 7, 1, spent_usd=odd)))
+    assert found.lines[-1].split() == ["my-style", "?", "?"]
