@@ -37,7 +37,7 @@ def find(vast: Vast, need: Requirements, own: Mapping[str, Correction] | None = 
     make a cheaper run; and once more roughly, for the cheap ones that were passed over for something.
     """
     kind = "bid" if need.interruptible else "on-demand"
-    hours = least_hours(need.work)
+    hours = least_hours(need.work, own)
     on_demand = vast.offers(need.query(hours), disk_gb=need.disk_gb) if need.interruptible else []
     usual = {(each.machine_id, each.num_gpus): gpu_per_hour(each, need.disk_gb) for each in on_demand}
     found: dict[int, Offer] = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fluxlora.offers.speeds import FASTEST, REFERENCE, Basis, Speed
+from fluxlora.offers.speeds import CARDS, REFERENCE, Basis, Correction, Speed, speed_of
 from fluxlora.records import Offer
 from fluxlora.work import Work
 
@@ -138,9 +139,10 @@ def hours_of(offer: Offer, work: Work, speed: Speed) -> Hours:
     )
 
 
-def least_hours(work: Work) -> float:
-    """No offer is done sooner: the fastest card that exists, if it is even faster than believed."""
-    speed = Speed(FASTEST.tflops, FASTEST.tflops, Basis.COMPUTED, 1.0)
+def least_hours(work: Work, own: Mapping[str, Correction] | None = None) -> float:
+    """No offer is done sooner: the fastest card that exists, by the table and your own runs."""
+    known = (speed_of(card.name, own=own) for card in CARDS)
+    speed = max((speed for speed in known if speed), key=lambda speed: speed.tflops)
     anywhere = Offer(0, num_gpus=1, inet_down_mbps=DOWN_MBPS, inet_up_mbps=UP_MBPS)
     return hours_of(anywhere, work, speed).total
 
