@@ -238,9 +238,10 @@ def test_after_a_failure_nothing_is_rented_that_no_longer_fits_into_what_is_left
     assert vast.ledger()["instances_left"] == 0
 
 
-def test_the_machine_that_failed_is_not_tried_again() -> None:
+@pytest.mark.parametrize("row", [{}, {"machine_id": None, "host_id": None}])
+def test_the_machine_that_failed_is_not_tried_again(row: dict[str, Any]) -> None:
     created, gone = (200, sample("create_ok")), (404, sample("gone_404"))
-    failed = page(sample("instance_oci_failure"))
+    failed = page(sample("instance_oci_failure") | row)
     offers = [Choice(Offer(number, machine_id=machine)) for number, machine in ((1, 43973), (2, 43973), (3, 11))]
     ended = (failed, gone, EMPTY, EMPTY)
     with replaying(EMPTY, created, failed, *ended, EMPTY, created, page(running())) as replay:
