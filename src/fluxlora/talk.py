@@ -84,9 +84,9 @@ class Talk:
                 self.say(f"   {_shown(detail)}")
 
     def _pass_on(self, text: str) -> None:
-        plain = _shown(text).strip()
         if self._over:
             return
+        plain = _shown(text).strip()
         if unread := _UNREAD.fullmatch(plain):
             self.say(f"!! {unread[1]}")
             self._over = True

@@ -11,8 +11,6 @@ from fluxlora.errors import InputError
 from fluxlora.public_key import public_key
 
 NAME = "ssh key"
-
-
 # What `init` makes when it is told no other.
 DEFAULT = Path("~/.ssh/id_ed25519")
 
