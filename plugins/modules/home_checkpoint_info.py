@@ -50,13 +50,22 @@ replacements:
   description: How many instances of this training were taken away so far.
   type: int
   returned: success
+code:
+  description: The kind of failure, for programs.
+  type: str
+  returned: failure
+  sample: no_journal
+hint:
+  description: What to do next, for people.
+  type: str
+  returned: failure
 """
 
 from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
-from fluxlora.journal import Journal  # noqa: E402
+from fluxlora.journal import Journal, JournalError  # noqa: E402
 from fluxlora.losses import checkpoint_at_home, replacements  # noqa: E402
 
 ARGUMENT_SPEC = {
@@ -69,7 +78,10 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     folder = Path(module.params["path"])
-    entries = Journal(Path(module.params["journal"])).entries(module.params["run"])
+    try:
+        entries = Journal(Path(module.params["journal"])).entries(module.params["run"])
+    except JournalError as error:
+        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
     step = checkpoint_at_home(folder, entries)
     module.exit_json(
         changed=False,

@@ -30,7 +30,7 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
     limits = {"budget_usd": 20, "deadline_hours": 24}
     there = {"id": 2, "started_at": begin + 3 * HOUR, "price_per_hour": 1.0, "inet_down_usd_per_gb": 0.1}
     nowhere = {"run": "my-style", "journal": str(tmp_path / "nowhere.jsonl")}
-    unlimited, misspelt, left, leased, home, new = playing.play(
+    unlimited, misspelt, left, leased, home, new, unread = playing.play(
         vast,
         tmp_path,
         [
@@ -40,6 +40,7 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
             ("run_budget_info", about | limits | {"instance": there, "meter": {"bytes_down": 10e9, "bytes_up": 0}}),
             ("home_checkpoint_info", about | {"path": str(tmp_path / "home")}),
             ("home_checkpoint_info", nowhere | {"path": str(tmp_path / "home")}),
+            ("home_checkpoint_info", about | {"journal": str(tmp_path), "path": str(tmp_path / "home")}),
         ],
     )
 
@@ -53,6 +54,7 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
     assert leased["lease"]["ends_at"] == pytest.approx(begin + 3 * HOUR + (18 - 11.3 - 0.7) * HOUR, abs=0.2 * HOUR)
     assert (home["step"], home["replacements"], new["step"]) == (40, 1, 0)
     assert home["folder"] == str(state.parent)
+    assert unread["code"] == "no_journal"
 
 
 def test_only_an_interruptible_instance_is_called_lost_and_waited_for(vast: VastServer, tmp_path: Path) -> None:
