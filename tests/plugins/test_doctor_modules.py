@@ -103,7 +103,12 @@ def test_the_module_tells_the_findings_fails_on_none_and_is_the_same_in_check_mo
     everything = wish | {"subjects": ["everything"]}
     sound, checked, bad, refused = play("doctor_info", wish, wish | {"check_mode": True}, no_key, everything)
     assert (sound["failures"], sound["credit_usd"], sound["changed"]) == ([], 25.0, False)
-    assert checked["checks"] == sound["checks"]
+    # Of the disk alone the sentence may differ: others write on it meanwhile.
+    alike = [
+        [check for check in each["checks"] if check["state"] != "ok" or check["name"] != "disk"]
+        for each in (sound, checked)
+    ]
+    assert alike[0] == alike[1]
     assert bad["failures"] == ["vast.ai key", "disk"]
     assert [check["code"] for check in bad["checks"] if check["code"]] == ["no_api_key", "no_room"]
     assert refused["failed"]
