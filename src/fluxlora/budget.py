@@ -26,7 +26,8 @@ LATE_GB = LATE_SECONDS * 0.125
 DESTROY_MINUTES = 10.0
 
 
-_RATES = ("price_per_hour", "storage_usd_per_hour", "inet_down_usd_per_gb", "inet_up_usd_per_gb")
+# What the prices of three meters are called, wherever they stand.
+RATES = ("price_per_hour", "storage_usd_per_hour", "inet_down_usd_per_gb", "inet_up_usd_per_gb")
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class Rates:
 
         vast.ai's documents promise the price of a byte for offers alone.
         """
-        told = ([number_of(facts.get(name)) for facts in sources] for name in _RATES)
+        told = ([number_of(facts.get(name)) for facts in sources] for name in RATES)
         return cls(*(next((rate for rate in each if rate is not None), 0.0) for each in told))
 
     def as_facts(self) -> dict[str, float]:
         """Under the names that `of` reads."""
-        return dict(zip(_RATES, astuple(self), strict=True))
+        return dict(zip(RATES, astuple(self), strict=True))
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,6 @@ from typing import IO, Any
 
 from fluxlora.errors import FluxloraError
 
-# A line takes a moment; a writer that hangs must not keep others from seeing to their instances.
-LONGEST_LOCK_SECONDS = 5.0
-
 
 class JournalError(FluxloraError):
     """The file cannot be read, or nothing can be appended to it."""
@@ -66,6 +63,8 @@ class Journal:
     """The file of the events. It need not exist; its lines survive a crash of the writer and each other."""
 
     path: Path
+    # A line takes a moment; a writer that hangs must not keep others from seeing to their instances.
+    lock_seconds: float = 5.0
 
     def write(
         self, event: Event, run: str, instance_id: int | None = None, *, at: float | None = None, **facts: Any
@@ -74,7 +73,7 @@ class Journal:
         entry = Entry(event, run, time.time() if at is None else at, instance_id, facts)
         line = json.dumps({"event": event, "run": run, "at": entry.at, "instance_id": instance_id, **facts})
         with self._appending() as file:
-            _lock(file)
+            _lock(file, self.lock_seconds)
             file.write(b"" if _ends_a_line(file.fileno()) else b"\n")
             file.write(line.encode() + b"\n")
         return entry
@@ -121,9 +120,9 @@ def since_delivery(entries: Sequence[Entry]) -> list[Entry]:
     return list(entries[last + 1 :])
 
 
-def _lock(file: IO[bytes]) -> None:
+def _lock(file: IO[bytes], seconds: float) -> None:
     """Several runs may be trained at once, each by its own process. Without a lock a line is still written whole."""
-    deadline = time.monotonic() + LONGEST_LOCK_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -64,9 +64,8 @@ def test_a_file_that_cannot_be_used_is_an_error_and_not_an_empty_journal(tmp_pat
         Journal(tmp_path / "file" / "journal.jsonl").require()
 
 
-def test_a_writer_that_hangs_does_not_keep_others_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fluxlora.journal.LONGEST_LOCK_SECONDS", 0.1)
-    journal = Journal(tmp_path / "journal.jsonl")
+def test_a_writer_that_hangs_does_not_keep_others_waiting(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", lock_seconds=0.1)
     first = journal.write(Event.RENTED, "my-style", 7)
     with journal.path.open() as hanging:
         fcntl.flock(hanging, fcntl.LOCK_EX)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluxlora.budget import Terms
+from fluxlora.budget import RATES, Terms
 from fluxlora.journal import Entry, Event, Journal, JournalError
 from fluxlora.records import Instance, Offer
 from fluxlora.renting.avoid import Avoid, avoided
@@ -78,10 +78,7 @@ class Attempts:
             expected_usd=choice.expected_usd,
             expected_hours=choice.expected_hours,
             expected_seconds_per_step=choice.expected_seconds_per_step,
-            price_per_hour=offer.price_per_hour,
-            storage_usd_per_hour=offer.storage_usd_per_hour,
-            inet_down_usd_per_gb=offer.inet_down_usd_per_gb,
-            inet_up_usd_per_gb=offer.inet_up_usd_per_gb,
+            **_rates(offer),
             gpu_name=offer.gpu_name,
             machine_id=offer.machine_id,
             host_id=offer.host_id,
@@ -99,14 +96,9 @@ class Attempts:
             Event.RENTED,
             instance.id,
             at=instance.started_at,
-            price_per_hour=instance.price_per_hour,
-            storage_usd_per_hour=instance.storage_usd_per_hour,
-            inet_down_usd_per_gb=instance.inet_down_usd_per_gb,
-            inet_up_usd_per_gb=instance.inet_up_usd_per_gb,
+            **_rates(instance),
             gpu_name=instance.gpu_name,
-            machine_id=instance.machine_id,
-            host_id=instance.host_id,
-            address=instance.direct_host,
+            **_machine(instance),
             is_bid=instance.is_bid,
         )
 
@@ -142,9 +134,7 @@ class Attempts:
                 code=lost,
                 reason=f"It was {lost}.",
                 used=True,
-                machine_id=instance.machine_id,
-                host_id=instance.host_id,
-                address=instance.direct_host,
+                **_machine(instance),
             )
         # For whoever did not see it rented; and its price may be a little above its offer's.
         self._write(
@@ -152,10 +142,7 @@ class Attempts:
             instance.id,
             spent_usd=usd,
             rented_at=instance.started_at,
-            price_per_hour=instance.price_per_hour,
-            storage_usd_per_hour=instance.storage_usd_per_hour,
-            inet_down_usd_per_gb=instance.inet_down_usd_per_gb,
-            inet_up_usd_per_gb=instance.inet_up_usd_per_gb,
+            **_rates(instance),
         )
 
     def avoid(self) -> Avoid:
@@ -185,3 +172,12 @@ class Attempts:
         except JournalError as error:
             sentence = f"That instance {instance_id} was {event} is not remembered. {error}"
             self.note("not_remembered", sentence, instance_id=instance_id)
+
+
+def _rates(of: Offer | Instance) -> dict[str, float | None]:
+    """The prices as vast.ai tells them; None where it does not."""
+    return {name: getattr(of, name) for name in RATES}
+
+
+def _machine(of: Instance) -> dict[str, Any]:
+    return {"machine_id": of.machine_id, "host_id": of.host_id, "address": of.direct_host}
