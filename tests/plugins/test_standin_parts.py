@@ -189,6 +189,22 @@ def test_sealed_gate_refuses_for_good() -> None:
     with_gate(talk)
 
 
+def test_gate_closed_while_it_opens_leaves_no_deaf_connection_behind() -> None:
+    """The loop would go on watching the closed socket, and whoever is given its number next is never heard."""
+
+    async def talk(gate: Gate, host: int) -> None:
+        opening = asyncio.create_task(gate.open(host))
+        await asyncio.sleep(0)
+        gate.close()
+        await opening
+        others = [await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) for _ in range(4)]
+        for other in others:
+            assert await said(other.sockets[0].getsockname()[1]) == b""
+            other.close()
+
+    with_gate(talk)
+
+
 def test_every_fault_says_what_it_does_and_what_becomes_of_it() -> None:
     for name, fault in FAULTS.items():
         assert (fault.function.__doc__ or "").endswith("."), name

@@ -34,7 +34,10 @@ class Gate:
         self._upstream = upstream
         self._flowing.set()
         if self._server is None and not self.sealed:
-            self._server = await asyncio.start_server(self._accept, sock=self._socket)
+            # Known before it serves, so that `close` can end it at any moment: a socket that is closed while the loop
+            # still watches it would make whatever is given its number next go unheard.
+            self._server = await asyncio.start_server(self._accept, sock=self._socket, start_serving=False)
+            await self._server.start_serving()
 
     async def unseal(self) -> None:
         """Open after all, to the port that was named meanwhile."""
