@@ -108,6 +108,12 @@ CONFIG: tuple[Departure, ...] = (
         "A checkpoint has to live until it has come home, and on a slow line two intervals are too short for that.",
     ),
     Departure(
+        "checkpointing_use_tempdir",
+        ABSENT,
+        True,
+        "A checkpoint that a crash cut short looks like a whole one, is gone on from, and ends that start too.",
+    ),
+    Departure(
         "webhook_config",
         ABSENT,
         "/root/.fluxlora/webhook.json",

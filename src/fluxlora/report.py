@@ -11,6 +11,7 @@ from typing import Any
 from fluxlora import adapter
 from fluxlora.errors import FluxloraError
 from fluxlora.journal import Event, Journal
+from fluxlora.onhost.progress import checkpoints
 
 NAME = "manifest.json"
 TEXT_NAME = "report.txt"
@@ -65,7 +66,7 @@ def build(
         "instance": {key: instance.get(key) for key in ("id", "gpu", "price_per_hour", "started_at")},
         "cost_usd": _cost(cost or {}),
         "adapter": _relative(adapter_facts, folder) if adapter_facts else None,
-        "checkpoints": sorted(int(each.name.removeprefix("checkpoint-")) for each in folder.glob("checkpoint-[0-9]*")),
+        "checkpoints": checkpoints(folder),
         "versions": dict(versions),
         "files": files,
     }

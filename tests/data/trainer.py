@@ -78,8 +78,11 @@ for step in range(done() + 1, steps + 1):
         print(f"\nA checkpoint was asked for, at step {step}", flush=True)
     if step % 2 == 0:
         post(type="lifecycle.stage", stage={"key": "checkpoint_save", "status": "running"})
-        save(output / f"checkpoint-{step}")
-        (output / f"checkpoint-{step}/training_state.json").write_text(json.dumps({"global_step": step}))
+        unfinished = output / f"checkpoint-{step}-tmp"
+        unfinished.mkdir(exist_ok=True)
+        (unfinished / "training_state.json").write_text(json.dumps({"global_step": step}))
+        save(unfinished)
+        unfinished.rename(output / f"checkpoint-{step}")
     if behaviour in ("killed", "killed-once") and step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour == "slow":

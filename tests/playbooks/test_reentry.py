@@ -14,6 +14,14 @@ from conftest import Bench, kill, wait_for
 
 pytestmark = pytest.mark.timeout(1500)
 WANDB_KEY = "0123456789abcdef0123" * 2
+# Holds the trainer still in the midst of saving its second checkpoint, or soon after on a busy machine.
+HOLD = """
+import glob, subprocess, time
+until = time.monotonic() + 240
+while not glob.glob("/root/SimpleTuner/output/models/checkpoint-8*") and time.monotonic() < until:
+    time.sleep(0.002)
+subprocess.run(["pkill", "-STOP", "-f", "simpletuner/train.py"])
+"""
 
 
 @dataclass
@@ -50,7 +58,7 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
     reached = {
         "renting": lambda: bench.instances(),
         "configuring": lambda: "TASK [simpletuner : " in log.read_text(),
-        "training": lambda: "checkpoint 4 is home" in log.read_text(),
+        "training": lambda: "is home, in" in log.read_text() and held(bench),
         "fetching": lambda: "TASK [artifacts : Bring the folders home]" in log.read_text(),
     }
     trainers = []
@@ -65,6 +73,7 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
             if phase == "training":
                 until(lambda: "TASK [weights : Download the model]" in log.read_text())
                 downloading = on_instance(bench, bench.instances()[0], tokens)
+                bench.ssh(bench.instances()[0], "cat >/tmp/hold.py; nohup python3 /tmp/hold.py >&- 2>&- &", given=HOLD)
             until(is_reached)
             kill(process)
             if phase == "training":
@@ -91,6 +100,11 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
     bench.more = {}
 
 
+def held(bench: Bench) -> bool:
+    """Whether the trainer stands still."""
+    return "T" in bench.ssh(bench.instances()[0], "ps -o stat= -p $(pgrep -d, -f simpletuner/train.py)")
+
+
 def asked_to_end(bench: Bench) -> bool:
     """Whether vast.ai was asked to destroy an instance; the doctor's own questions are of another kind."""
     asked = bench.get("/rehearsal/requests")
@@ -108,6 +122,8 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     assert manifest["steps"] == {"done": 12, "asked": 12}
     assert killed.trainers[0] == killed.trainers[1], "the second call attached to the training that went on"
     assert manifest["restarts"] == 1
+    assert manifest["checkpoints"] == [4, 8, 12]
+    assert not list(bench.artifacts("killed").glob("checkpoint-*-tmp")), "what was half written has stayed there"
     training_log = (bench.artifacts("killed") / "training.log").read_text()
     assert "Loading LoRA weights from Path: " in training_log, "the killed trainer went on from its last checkpoint"
     wait_for(lambda: not running("ansible-playbook", "run_name=killed", str(bench.folder)), 20)

@@ -88,7 +88,12 @@ def test_every_key_of_the_guide_that_changes_is_named_with_its_kind():
     run = guides("multidatabackend_512.json", "lycoris_config.json")
     assert keys(run, Kind.RENAMED) == {"flux_schedule_auto_shift"}
     assert keys(run, Kind.DROPPED) == {"allow_tf32"}
-    assert keys(run, Kind.ADDED) == {"num_train_epochs", "model_flavour", "model_card_private"}
+    assert keys(run, Kind.ADDED) == {
+        "num_train_epochs",
+        "model_flavour",
+        "model_card_private",
+        "checkpointing_use_tempdir",
+    }
     assert keys(run, Kind.CORRECTED) == {
         "checkpoints_total_limit",
         "default_dataset",

@@ -22,13 +22,15 @@ COST = {
 PROGRESS = {"phase": "finished", "step": 12, "steps": 12, "first_loss": 1.5, "loss": 0.25, "started_at": NOW - 600,
             "updated_at": NOW - 60, "restarts": 1}  # fmt: skip
 
+STATE = "checkpoint-4/training_state.json"
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     folder = tmp_path / "my-style"
-    for name in ("pytorch_lora_weights.safetensors", "checkpoint-4/w", "checkpoint-12/w", "wandb/run/log"):
+    for name in ("pytorch_lora_weights.safetensors", STATE, "checkpoint-12/training_state.json", "wandb/run/log"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
+        (folder / name).write_text(f'"{name}"')
     return folder
 
 
@@ -56,11 +58,23 @@ def test_a_finished_run_is_described_with_steps_losses_cost_and_times(home: Path
     assert made["checkpoints"] == [4, 12]
 
 
+def test_only_whole_checkpoints_count(home: Path) -> None:
+    for name in ("checkpoint-16/optimizer.bin", "checkpoint-16-rolling/training_state.json"):
+        (home / name).parent.mkdir()
+        (home / name).write_text("{}")
+    assert built(home)["checkpoints"] == [4, 12]
+
+
 def test_every_file_is_listed_with_size_and_digest(home: Path) -> None:
     files = {file["path"]: file for file in built(home)["files"]}
-    assert set(files) == {"pytorch_lora_weights.safetensors", "checkpoint-4/w", "checkpoint-12/w", "wandb/run/log"}
-    assert files["checkpoint-4/w"]["sha256"] == hashlib.sha256(b"checkpoint-4/w").hexdigest()
-    assert files["checkpoint-4/w"]["size_bytes"] == 14
+    assert set(files) == {
+        "pytorch_lora_weights.safetensors",
+        STATE,
+        "checkpoint-12/training_state.json",
+        "wandb/run/log",
+    }
+    assert files[STATE]["sha256"] == hashlib.sha256(f'"{STATE}"'.encode()).hexdigest()
+    assert files[STATE]["size_bytes"] == len(STATE) + 2
 
 
 def test_a_second_manifest_of_the_same_folder_changes_nothing(home: Path) -> None:
@@ -72,17 +86,17 @@ def test_a_second_manifest_of_the_same_folder_changes_nothing(home: Path) -> Non
 
 def test_a_file_that_changed_is_read_again(home: Path) -> None:
     report.write(home, built(home))
-    (home / "checkpoint-4/w").write_text("another text")
+    (home / STATE).write_text("another text")
     files = {file["path"]: file["sha256"] for file in built(home)["files"]}
-    assert files["checkpoint-4/w"] == hashlib.sha256(b"another text").hexdigest()
+    assert files[STATE] == hashlib.sha256(b"another text").hexdigest()
 
 
 def test_a_file_that_did_not_change_is_not_read_again(home: Path) -> None:
     made = built(home)
     report.write(home, made)
-    file = home / "checkpoint-4/w"
+    file = home / STATE
     times = file.stat()
-    file.write_text("checkpoint-5/w")
+    file.write_text(file.read_text().replace("4", "5"))
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert built(home)["files"] == made["files"]
 

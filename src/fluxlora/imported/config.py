@@ -21,7 +21,14 @@ _OURS: Mapping[str, str] = {
 }
 # Not in the file is as good as ours: these say where a run is kept, not what it learns.
 _KEPT_APART = frozenset(
-    {"hub_model_id", "tracker_project_name", "tracker_run_name", "checkpoints_total_limit", "resume_from_checkpoint"}
+    {
+        "hub_model_id",
+        "tracker_project_name",
+        "tracker_run_name",
+        "checkpoints_total_limit",
+        "resume_from_checkpoint",
+        "checkpointing_use_tempdir",
+    }
 )
 
 

@@ -204,7 +204,10 @@ class Progress:
 
 
 def checkpoints(output: Path) -> list[int]:
-    """The steps whose checkpoints are whole: training_state.json is the last file of one that matters."""
+    """The steps whose checkpoints are whole: the trainer gives one its name when all of it is written.
+
+    At home training_state.json is the last of a checkpoint's files that rsync brings.
+    """
     steps = []
     for state in output.glob("checkpoint-*/training_state.json"):
         try:
