@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fluxlora.errors import InputError
 from fluxlora.journal import Entry, Event
 from fluxlora.labels import PREFIX, Label
 from fluxlora.records import DEAD, Charge, Instance, number_of
@@ -98,7 +99,13 @@ class Audit:
 
 
 def since(entries: Sequence[Entry], now: float, days: float) -> float:
-    """From when on charges matter: so many days back, and further for an instance whose end is not known yet."""
+    """From when on charges matter: so many days back, and further for an instance whose end is not known yet.
+
+    Raises InputError.
+    """
+    if not 0 < days < now / DAY_SECONDS:
+        message = f"provision_audit_days is {days:g}, which is no number of days to look back."
+        raise InputError(message, hint="Give a number above 0, such as 30.", code="bad_days")
     return min([now - days * DAY_SECONDS, *(each.at - DAY_SECONDS for each in _open(entries).values())])
 
 

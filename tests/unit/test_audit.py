@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fluxlora.audit import Audit, Settlement, audit, since
+from fluxlora.errors import InputError
 from fluxlora.journal import Entry, Event
 from fluxlora.records import Charge, Instance
 
@@ -147,6 +148,12 @@ def test_charges_are_asked_for_as_far_back_as_an_end_is_missing() -> None:
     closed = (rented(6, 3000), entry(Event.DESTROYED, 6, 2990))
     assert since(closed, NOW, 30) == NOW - 30 * DAY
     assert since((*closed, rented(7, 50 * 24)), NOW, 30) == NOW - 51 * DAY
+
+
+@pytest.mark.parametrize("days", [-1, 0, 1e9, float("nan"), float("inf")])
+def test_charges_of_no_days_are_refused(days: float) -> None:
+    with pytest.raises(InputError, match="provision_audit_days"):
+        since((), NOW, days)
 
 
 @pytest.mark.parametrize("odd", ["much", [2.0], float("nan"), None])
