@@ -29,7 +29,10 @@ PROGRESS = {
 }
 FILES = {
     "SimpleTuner/output/models/checkpoint-4/pytorch_lora_weights.safetensors": adapter(),
+    "SimpleTuner/output/models/checkpoint-4/training_state.json": b"{}",
     "SimpleTuner/output/models/checkpoint-8/pytorch_lora_weights.safetensors": adapter(),
+    "SimpleTuner/output/models/checkpoint-8/training_state.json": b"{}",
+    "SimpleTuner/output/models/checkpoint-12-tmp/training_state.json": b"{}",
     "SimpleTuner/output/models/validation_images/step_8.png": b"pixels",
     "SimpleTuner/output/models/logs/events": b"of TensorBoard",
     "SimpleTuner/config/config.json": b"{}",
