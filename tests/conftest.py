@@ -98,9 +98,12 @@ def serving(*options: str) -> Iterator[VastServer]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin
         assert server.stdout
-        yield VastServer(**json.loads(server.stdout.readline()))
-        server.stdin.close()
-        assert server.wait(20) == 0
+        try:
+            yield VastServer(**json.loads(server.stdout.readline()))
+            server.stdin.close()
+            assert server.wait(20) == 0
+        finally:
+            server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -209,7 +209,7 @@ class Draft:
 
     @cached_property
     def sent_gb(self) -> float:
-        """Checkpoints that leave the instance: for home, and for the Hub where they are pushed."""
+        """Checkpoints that leave the instance: for home, and at most once more for the Hub where they are pushed."""
         copies = 2 if self.settings.flag("push_to_hub") else 1
         return (self.checkpoints + 1) * estimates.checkpoint_gb(self.adapter_mb) * copies
 

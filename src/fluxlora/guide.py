@@ -67,6 +67,12 @@ CONFIG: tuple[Departure, ...] = (
         "starts none of its versions.",
     ),
     Departure(
+        "ignore_final_epochs",
+        ABSENT,
+        True,
+        "Where gradients are accumulated, SimpleTuner 3's epochs are over before its steps, and the run is cut short.",
+    ),
+    Departure(
         "flux_schedule_auto_shift",
         "true",
         ABSENT,

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "fluxlora-"
@@ -37,8 +37,9 @@ def private_folder(parent: Path | None = None) -> Iterator[Path]:
     """A folder of this process alone, 0700, gone afterwards; those of killed processes go when the next is made."""
     parent = parent or Path(tempfile.gettempdir())
     for left in parent.glob(f"{_PREFIX}*"):
-        if is_dead(left.name.removeprefix(_PREFIX)) and left.lstat().st_uid == os.getuid():
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # by its owner, just now
+            if is_dead(left.name.removeprefix(_PREFIX)) and left.lstat().st_uid == os.getuid():
+                shutil.rmtree(left, ignore_errors=True)
     folder = parent / f"{_PREFIX}{mark()}"
     folder.mkdir(mode=0o700)
     try:
@@ -56,7 +57,8 @@ def _began(pid: int) -> str:
     try:
         # After the command's name, which may hold anything: field 22 of the line, clock ticks since the boot (proc(5)).
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
+    # The latter where it ends between being opened and being read.
+    except (FileNotFoundError, ProcessLookupError):
         if Path("/proc/self").exists():
             return ""
     told = subprocess.run(

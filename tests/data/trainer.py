@@ -2,13 +2,16 @@
 
 It exits 0 on failure, as 3.1.6 does, and hears of a wanted checkpoint, as 4.10.1 does.
 
-usage: trainer.py BEHAVIOUR OUTPUT [STEPS]
+It saves at step 2 and then each so many.
+
+usage: trainer.py BEHAVIOUR OUTPUT [STEPS [EACH]]
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -17,7 +20,8 @@ import time
 import urllib.request
 from pathlib import Path
 
-behaviour, output, steps = sys.argv[1], Path(sys.argv[2]), int((*sys.argv[3:], "6")[0])
+behaviour, output, numbers = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+steps, each = map(int, [*numbers, *("6", "2")[len(numbers) :]])
 output.mkdir(parents=True, exist_ok=True)
 webhook = json.loads(Path(os.environ["SIMPLETUNER_WEBHOOK_CONFIG"]).read_text())[0]
 
@@ -40,12 +44,12 @@ def asked() -> int:
 
 
 def done() -> int:
-    return max((int(path.parent.name[11:]) for path in output.glob("checkpoint-*/training_state.json")), default=0)
+    return max((int(path.parent.name[11:]) for path in output.glob("checkpoint-*[0-9]/training_state.json")), default=0)
 
 
 if behaviour == "session":
     # As the official command line does: the trainer proper in a session of its own, and the exit status handed on.
-    child = subprocess.Popen([sys.executable, __file__, "slow", str(output), str(steps)], start_new_session=True)
+    child = subprocess.Popen([sys.executable, __file__, "slow", str(output), *numbers], start_new_session=True)
     (output / "pids").write_text(f"{os.getpid()} {child.pid}")
     sys.exit(child.wait())
 
@@ -73,10 +77,15 @@ for step in range(done() + 1, steps + 1):
             data={"status": "running"},
             progress={"current": step, "total": steps, "metrics": metrics},
         )
-    if asked() > answered:
+    wanted = asked() > answered
+    if wanted:
         answered = asked()
         print(f"\nA checkpoint was asked for, at step {step}", flush=True)
-    if step % 2 == 0:
+        # As 3.1.6 with a large one: the oldest goes first, and saving takes longer than from one look to the next.
+        oldest = min((int(path.name[11:]) for path in output.glob("checkpoint-*")), default=0)
+        shutil.rmtree(output / f"checkpoint-{oldest}", ignore_errors=True)
+        time.sleep(7)
+    if wanted or step == 2 or step % each == 0:
         post(type="lifecycle.stage", stage={"key": "checkpoint_save", "status": "running"})
         unfinished = output / f"checkpoint-{step}-tmp"
         unfinished.mkdir(exist_ok=True)

@@ -163,14 +163,18 @@ def test_a_host_that_vanishes_while_it_is_configured_is_noticed_within_seconds_a
 
 
 def test_with_its_controller_gone_an_instance_ends_itself_when_the_last_deadline_it_was_told_is_over(bench, tmp_path):
-    for deadline_hours in (24, 0.01):
-        log = tmp_path / f"{deadline_hours}.log"
-        process = bench.start("train", "leased", log, provision_deadline_hours=deadline_hours)
-        wait_for(lambda log=log, process=process: "TASK [python : " in log.read_text() or process.poll(), 240, log)
-        kill(process)
+    log = tmp_path / "log"
+    process = bench.start("train", "leased", log, provision_deadline_hours=24)
+    wait_for(lambda: "TASK [python : " in log.read_text() or process.poll() is not None, 240, log)
+    kill(process)
     (instance,) = bench.instances()
 
-    wait_for(lambda: not bench.instances(), 60)
+    # On a busy machine the instance has ended itself before the second call has got that far.
+    process = bench.start("train", "leased", log, provision_deadline_hours=0.01)
+    wait_for(lambda: "TASK [python : " in log.read_text() or process.poll() is not None, 240, log)
+    if process.poll() is None:
+        kill(process)
+    wait_for(lambda: not bench.instances(), 60, log)
 
     asked = [r["path"] for r in bench.get("/rehearsal/requests") if r["method"] == "DELETE"]
     assert asked[-1].rstrip("/").endswith(f"instances/{instance['id']}")

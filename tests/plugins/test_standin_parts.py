@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -201,6 +202,21 @@ def test_gate_closed_while_it_opens_leaves_no_deaf_connection_behind() -> None:
         for other in others:
             assert await said(other.sockets[0].getsockname()[1]) == b""
             other.close()
+
+    with_gate(talk)
+
+
+@pytest.mark.parametrize("rounds", range(7))
+def test_closed_gate_cuts_even_who_has_come_just_now(rounds: int) -> None:
+    async def talk(gate: Gate, host: int) -> None:
+        await gate.open(host)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        gate.close()
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 2) == b""
+        writer.close()
 
     with_gate(talk)
 

@@ -45,6 +45,8 @@ def batching_of(question: Mapping[str, Any]) -> Batching:
 
 def differences(question: Mapping[str, Any], answer: Mapping[str, Any], version: str) -> Iterator[str]:
     """Every way in which the prediction is not what happened."""
+    if "error" not in answer and "at_first" in answer and bool(answer["at_first"]) != (version == "3.1.6"):
+        yield f"the first start on several GPUs: {answer['at_first'] or 'goes on'}"
     every = predicted(question, version)
     by_lot = any(made.backend.frame.by_lot for made in every)
     ended = answer.get("error", "")

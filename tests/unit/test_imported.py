@@ -90,6 +90,7 @@ def test_every_key_of_the_guide_that_changes_is_named_with_its_kind():
     assert keys(run, Kind.DROPPED) == {"allow_tf32"}
     assert keys(run, Kind.ADDED) == {
         "num_train_epochs",
+        "ignore_final_epochs",
         "model_flavour",
         "model_card_private",
         "checkpointing_use_tempdir",

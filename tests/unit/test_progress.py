@@ -229,6 +229,43 @@ def test_a_signal_is_seen_through_every_way_of_handing_it_on(code, name):
     assert onhost.killer(code) == name
 
 
+# As the launcher for several GPUs ends: what it has ended itself, then the cause.
+SEVERAL = """
+Traceback (most recent call last):
+  File "torch/distributed/launcher/api.py", line 277, in launch_agent
+    raise ChildFailedError(
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError: 
+============================================================
+train.py FAILED
+------------------------------------------------------------
+Failures:
+[1]:
+  exitcode  : -15 (pid: 78) (SIGTERM)
+  traceback : Signal 15 (SIGTERM) received by PID 78
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  exitcode  : {code}
+  traceback : {words}
+============================================================
+"""  # noqa: W291
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "signal"),
+    [
+        ("-9 (pid: 77) (SIGKILL)", "Signal 9 (SIGKILL) received by PID 77", "SIGKILL"),
+        ("1 (pid: 77)", "To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html", None),
+    ],
+)
+def test_of_several_processes_that_one_counts_which_ended_first(tmp_path, code, words, signal):
+    seen = onhost.Progress(tmp_path / "progress.json", tmp_path)
+    for line in SEVERAL.format(code=code, words=words).splitlines():
+        seen.line(line)
+    assert seen.killed_by == signal
+    assert seen.traceback == [], "the launcher's own exception says no more than that it has ended"
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, 127])
 def test_an_ordinary_exit_status_is_no_signal(code):
     assert onhost.killer(code) is None

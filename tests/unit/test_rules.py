@@ -186,10 +186,15 @@ CASES: dict[str, tuple[Draft, str, Draft]] = {
         draft(max_train_steps=0, num_train_epochs=10),
     ),
     "epochs_last_as_long_as_the_steps": (
-        draft(gradient_accumulation_steps=4),
+        draft(gradient_accumulation_steps=4, ignore_final_epochs=False),
         "An epoch has 6 batches, so 1.5 steps of simpletuner_gradient_accumulation_steps 4; SimpleTuner counts 2, and "
         "its epochs are over after 3750 of 5000 steps",
-        draft(gradient_accumulation_steps=4, extra_config={"ignore_final_epochs": True}),
+        draft(gradient_accumulation_steps=4),
+    ),
+    "checkpoints_are_pushed_only_where_that_is_wanted": (
+        draft(push_checkpoints_to_hub=False),
+        "pushes every checkpoint's adapter all the same: turn simpletuner_push_to_hub off too",
+        draft(push_checkpoints_to_hub=False, version="4.10.1"),
     ),
     "a_checkpoint_before_the_end": (
         draft(checkpointing_steps=9000),
@@ -308,6 +313,11 @@ def test_a_rule_says_in_one_sentence_what_it_watches_over() -> None:
             "fp8_has_its_hardware",
             draft(base_model_precision="fp8-quanto", others={"provision_compute_cap": "860"}),
             "provision_compute_cap is 860",
+        ),
+        (
+            "epochs_last_as_long_as_the_steps",
+            draft(max_train_steps=0, num_train_epochs=10, gradient_accumulation_steps=4, version="4.10.1"),
+            "over after 15 of 20 steps: set simpletuner_max_train_steps to 15 and simpletuner_num_train_epochs to 0",
         ),
         ("lokr_learning_rate", draft("1024", "lokr", optimizer="optimi-lion", learning_rate=5e-5), "take 0.0002"),
         (

@@ -19,7 +19,7 @@ _OURS: Mapping[str, str] = {
     "webhook_config": "",
     "resume_from_checkpoint": "latest",
 }
-# Not in the file is as good as ours: these say where a run is kept, not what it learns.
+# Not in the file is as good as ours: these say where a run is kept and that it reaches its end, not what it learns.
 _KEPT_APART = frozenset(
     {
         "hub_model_id",
@@ -28,6 +28,7 @@ _KEPT_APART = frozenset(
         "checkpoints_total_limit",
         "resume_from_checkpoint",
         "checkpointing_use_tempdir",
+        "ignore_final_epochs",
     }
 )
 

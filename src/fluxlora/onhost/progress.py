@@ -45,7 +45,10 @@ _BAR = re.compile(
 )
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b(?::|$)")
 _COMPLAINT = re.compile(r"\[(?:ERROR|CRITICAL)\]|^\S+: error: |^Error: ")
-_KILLED = re.compile(r"died with <Signals\.(SIG\w+)")
+# In the words of the launcher for one GPU; and for several, where the cause comes after what it has ended itself.
+_KILLED = re.compile(r"died with <Signals\.(SIG\w+)|Signal \d+ \((SIG\w+)\) received by PID")
+_CAUSE = "Root Cause (first observed failure)"
+_LAUNCHERS = ("subprocess.CalledProcessError", "torch.distributed.elastic.multiprocessing.errors.ChildFailedError")
 _STAGES = {
     "benchmark_base_model": "validating",
     "final_validation": "validating",
@@ -138,14 +141,15 @@ class Progress:
             elif self._in_traceback and text and not text.startswith(" "):
                 self._in_traceback = False
                 # The launcher's own exception says no more than that the trainer has ended.
-                launcher = text.startswith("subprocess.CalledProcessError")
-                self.traceback = [] if launcher else [*self.traceback[-4:], text]
+                self.traceback = [] if text.startswith(_LAUNCHERS) else [*self.traceback[-4:], text]
             elif self._in_traceback:
                 self.traceback.append(text)
             elif _COMPLAINT.search(text) or _EXCEPTION.match(text):
                 self.complaints.append(text)
-            if killed := _KILLED.search(text):
-                self.killed_by = killed[1]
+            if text.startswith(_CAUSE):
+                self.killed_by = None
+            elif killed := _KILLED.search(text):
+                self.killed_by = killed[1] or killed[2]
         return bool(text)
 
     def errors(self) -> list[str]:

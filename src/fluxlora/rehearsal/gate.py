@@ -34,8 +34,7 @@ class Gate:
         self._upstream = upstream
         self._flowing.set()
         if self._server is None and not self.sealed:
-            # Known before it serves, so that `close` can end it at any moment: a socket that is closed while the loop
-            # still watches it would make whatever is given its number next go unheard.
+            # Known before it serves, so that `close` finds it at any moment.
             self._server = await asyncio.start_server(self._accept, sock=self._socket, start_serving=False)
             await self._server.start_serving()
 
@@ -62,13 +61,19 @@ class Gate:
         """Refuse, and cut what is connected."""
         self.sealed = True
         if self._server:
-            self._server.close()
+            # Whatever is given the number of a socket that is closed while the loop still watches it goes unheard; and
+            # `Server.close` would leave what was accepted just now open and mute.
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._server = None
         for each in (self._socket, *self._crowd):
             each.close()
         for relay in self._relays:
             relay.cancel()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.sealed:
+            writer.close()
+            return
         relay = asyncio.current_task()
         assert relay
         self._relays.add(relay)

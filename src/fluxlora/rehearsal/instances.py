@@ -196,14 +196,18 @@ class Fleet:
 
     async def clear(self) -> None:
         """Destroy everything and wait until it is gone."""
-        for instance in list(self.instances.values()):
-            self.destroy(instance)
-        await asyncio.gather(*self._tasks)
+        # What is rented meanwhile goes too.
+        while self.instances or self._tasks:
+            for instance in list(self.instances.values()):
+                self.destroy(instance)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
         """For good: no host is left."""
-        await self.clear()
-        await asyncio.to_thread(self.hosts.close)
+        try:
+            await self.clear()
+        finally:
+            await asyncio.to_thread(self.hosts.close)
 
     def _do(self, instance: Instance, work: Callable[[], Awaitable[None]]) -> None:
         """In the background, one thing at a time for each instance; what goes wrong shows in its status."""

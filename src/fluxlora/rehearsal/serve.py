@@ -101,8 +101,14 @@ class _Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp, port: int, *, tells_time: bool = True) -> None:
         """`tells_time`: in each answer's header; else the application does."""
+        # Clients keep a connection for five seconds, and so does uvicorn unless told: it would close what is in use.
         config = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=1, access_log=False, date_header=tells_time
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,
+            access_log=False,
+            date_header=tells_time,
         )
         super().__init__(config)
         try:

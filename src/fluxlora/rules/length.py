@@ -27,23 +27,26 @@ def steps_or_epochs(draft: Draft) -> Iterator[str]:
         yield "simpletuner_max_train_steps and simpletuner_num_train_epochs are both 0: set one of them."
 
 
-@rule(Weight.LOSS, Source.TRAINER)
+@rule(Weight.REFUSED, Source.TRAINER)
 def epochs_last_as_long_as_the_steps(draft: Draft) -> Iterator[str]:
     """The trainer's epochs are not over before its steps are."""
-    # Version 4 goes by its steps alone.
-    if draft.version not in ("3.1.6", "git") or draft.settings.flag("ignore_final_epochs"):
+    if not draft.steps or not draft.steps_per_epoch:
         return
-    if not draft.steps_asked or not draft.steps_per_epoch:
-        return
+    before_4 = draft.version in ("3.1.6", "git")
+    by_steps = draft.settings.flag("ignore_final_epochs") if before_4 else draft.steps_asked > 0
     batches = sum(each.batches for each in draft.backends)
-    epochs = math.ceil(draft.steps_asked / draft.steps_per_epoch)
+    epochs = math.ceil(draft.steps / draft.steps_per_epoch)
     done = epochs * batches // draft.batching.accumulation
-    if done < draft.steps_asked:
+    if done < draft.steps and not by_steps:
+        mend = (
+            "simpletuner_ignore_final_epochs to true"
+            if before_4
+            else f"simpletuner_max_train_steps to {done} and simpletuner_num_train_epochs to 0"
+        )
         yield (
             f"An epoch has {batches} batches, so {batches / draft.batching.accumulation:.3g} steps of "
             f"simpletuner_gradient_accumulation_steps {draft.batching.accumulation}; SimpleTuner counts "
-            f"{draft.steps_per_epoch}, and its epochs are over after {done} of {draft.steps_asked} steps: set "
-            "simpletuner_extra_config to {ignore_final_epochs: true}."
+            f"{draft.steps_per_epoch}, and its epochs are over after {done} of {draft.steps} steps: set {mend}."
         )
 
 
@@ -77,8 +80,7 @@ def checkpoints_are_worth_their_bytes(draft: Draft) -> Iterator[str]:
     if draft.sent_gb > _SENT_GB:
         yield (
             f"{draft.checkpoints} checkpoints send about {draft.sent_gb:.0f} GB, which vast.ai bills: raise "
-            "simpletuner_checkpointing_steps, lower simpletuner_lora_rank, or turn simpletuner_push_checkpoints_to_hub "
-            "off."
+            "simpletuner_checkpointing_steps, lower simpletuner_lora_rank, or turn simpletuner_push_to_hub off."
         )
 
 

@@ -86,6 +86,18 @@ def the_disk_is_large_enough(draft: Draft) -> Iterator[str]:
         )
 
 
+@rule(Weight.LOSS, Source.TRAINER)
+def checkpoints_are_pushed_only_where_that_is_wanted(draft: Draft) -> Iterator[str]:
+    """Checkpoints stay off the Hub where they are told to."""
+    # Version 4 obeys.
+    pushes = draft.settings.flag("push_to_hub") and not draft.settings.flag("push_checkpoints_to_hub")
+    if pushes and draft.version in ("3.1.6", "git"):
+        yield (
+            "simpletuner_push_checkpoints_to_hub is off, and this SimpleTuner pushes every checkpoint's adapter all "
+            "the same: turn simpletuner_push_to_hub off too, and push what has come home yourself."
+        )
+
+
 @rule(Weight.REFUSED, Source.OURS)
 def a_push_has_a_repository(draft: Draft) -> Iterator[str]:
     """What is pushed to the Hub has a name there."""

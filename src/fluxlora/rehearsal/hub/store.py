@@ -176,6 +176,7 @@ class Store:
             self._reserve(len(content))
             with self._unfinished() as part:
                 part.write(content)
+                part.flush()
                 Path(part.name).rename(self.blobs / digest)
         return digest
 
@@ -196,6 +197,7 @@ class Store:
                     part.write(chunk)
                 if received != size or seen.hexdigest() != digest:
                     raise Unusable(f"The content is not the {size} bytes with sha256 {digest} that were announced")
+                part.flush()
                 kept = not self.holds(digest)
                 Path(part.name).rename(self.blobs / digest)
         finally:
