@@ -173,7 +173,7 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
 
     os.kill(process.pid, signal.SIGINT)
 
-    assert process.wait(30) == 0, log.read_text()
+    assert process.wait(60) == 0, log.read_text()
     assert "fluxlora status left" in log.read_text()
     assert "fluxlora destroy left" in log.read_text()
     assert not running(*own)
@@ -222,7 +222,7 @@ def test_what_is_interrupted_has_not_succeeded(paper, tmp_path, words):
     paper.started.append(process)
     wait_for(lambda: "== " in log.read_text(), 30, log)
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(30) != 0, log.read_text()
+    assert process.wait(60) != 0, log.read_text()
 
 
 @pytest.mark.parametrize(

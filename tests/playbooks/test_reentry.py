@@ -126,7 +126,7 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     assert not list(bench.artifacts("killed").glob("checkpoint-*-tmp")), "what was half written has stayed there"
     training_log = (bench.artifacts("killed") / "training.log").read_text()
     assert "Loading LoRA weights from Path: " in training_log, "the killed trainer went on from its last checkpoint"
-    wait_for(lambda: not running("ansible-playbook", "run_name=killed", str(bench.folder)), 20)
+    wait_for(lambda: not running("ansible-playbook", "run_name=killed", str(bench.folder)), 60)
 
 
 def test_tokens_lie_in_one_file_of_the_instance_and_nowhere_else_and_go_before_it_does(killed):
