@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fluxlora.errors import InputError
+from fluxlora.presets import variables_of
 from fluxlora.trainer import CHANGES, LINES, Problem, change, check_backends, check_config, compare, facts
 
 GUIDE = Path(__file__).parents[1] / "data" / "guide" / "config.json"
@@ -211,6 +212,17 @@ def test_what_is_left_out_of_the_file_is_refused_where_it_was_wanted() -> None:
     [error] = compare(wanted, LEAST).errors
     assert error.startswith("simpletuner_validation_torch_compile: ")
     assert compare(wanted | {"simpletuner_validation_torch_compile": False}, LEAST).errors == ()
+
+
+def test_a_switch_without_a_successor_is_refused_where_it_would_stand_otherwise() -> None:
+    [error] = compare({"simpletuner_version": "4.10.1", "simpletuner_ignore_final_epochs": False}, LEAST).errors
+    assert error.endswith("Set it to true.")
+
+
+@pytest.mark.parametrize("line", ["3.1.6", "4.10.1"])
+def test_the_projects_own_settings_fit_every_release(line: str) -> None:
+    ours = variables_of(Path(__file__).parents[2] / "group_vars" / "training.yml") | {"simpletuner_version": line}
+    assert compare(ours, LEAST).errors == ()
 
 
 def test_a_private_repository_is_not_made_public_by_an_older_line_without_a_word() -> None:

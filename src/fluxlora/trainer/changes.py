@@ -23,6 +23,8 @@ class Change:
     why: str
     # Options that have to be set with it; the new name among them has that value instead of the old one's.
     also: Mapping[str, Any] = field(default_factory=dict)
+    # How a switch that nothing took the place of stands now, for good.
+    stands: bool = False
 
 
 def change(line: str, name: str) -> Change | None:
@@ -64,7 +66,12 @@ CHANGES = (
     Change("non_ema_revision", None, "version 3 dropped it, and nothing had read it"),
     Change("validation_torch_compile", None, "version 4 compiles the model by dynamo_backend, and not for validations"),
     Change("validation_torch_compile_mode", None, "version 4 compiles the model by dynamo_backend and dynamo_mode"),
-    Change("ignore_final_epochs", None, "version 4 has its opposite, strict_epoch_limit, which is off"),
+    Change(
+        "ignore_final_epochs",
+        None,
+        "version 4 has its opposite, strict_epoch_limit, which is off unless set",
+        stands=True,
+    ),
     Change("enable_group_offload", None, _BLOCK_OFFLOAD),
     Change("group_offload_type", None, _BLOCK_OFFLOAD),
     Change("group_offload_blocks_per_group", None, _BLOCK_OFFLOAD),

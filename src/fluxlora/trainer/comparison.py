@@ -45,15 +45,15 @@ def compare(
 
 
 def _left_out(line: str, variables: Mapping[str, Any]) -> Iterator[Problem]:
-    """Options of our own that are wanted, and that `trainer_options` leaves out because the line has none."""
+    """Options of our own that are wanted otherwise, and that `trainer_options` leaves out because the line has none."""
     for each in CHANGES:
         wanted = variables.get(f"simpletuner_{each.old}")
-        if each.new is None and change(line, each.old) and _on(wanted):
+        if each.new is None and change(line, each.old) and wanted is not None and _on(wanted) != each.stands:
             # Who may see the repository matters where one is made.
             if each.old == "model_card_private" and not _on(variables.get("simpletuner_push_to_hub")):
                 continue
-            message = f"SimpleTuner {facts(line).version} has no option {each.old}: {each.why}. Set it to false."
-            yield Problem("removed", each.old, message)
+            message = f"SimpleTuner {facts(line).version} has no option {each.old}: {each.why}."
+            yield Problem("removed", each.old, f"{message} Set it to {str(each.stands).lower()}.")
 
 
 def _on(value: Any) -> bool:
