@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,19 @@ def find_url(environ: Mapping[str, str] = os.environ) -> str:
     return (environ.get("VAST_URL") or DEFAULT_URL).rstrip("/")
 
 
+@contextlib.contextmanager
+def _missing(module: str) -> Iterator[None]:
+    """A package that can do without this module is imported without it, in a quarter of the time (0.1 s, not 0.4)."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
 class Vast:
     """A vast.ai account. Every method raises VastError, and returns within attempts x (timeout + 30 s)."""
 
@@ -112,8 +126,9 @@ class Vast:
 
     def _client(self) -> Any:
         if self._transport is None:
-            # 0.5 s to import, and it reads VAST_URL while it is imported: hence late, and with the url spelt out.
-            from vastai.api.client import VastClient
+            # It reads VAST_URL while it is imported: hence late, and with the url spelt out.
+            with _missing("vastai.serverless"):
+                from vastai.api.client import VastClient
 
             self._transport = VastClient(
                 api_key=self._api_key, server_url=self.url, retry=1, timeout=self._timeout_seconds

@@ -78,6 +78,15 @@ def ensure(account: Vast, offers: list[Choice]) -> Callable[..., Any]:
     return call
 
 
+def test_the_client_is_imported_without_what_only_its_servers_need(vast: VastServer) -> None:
+    script = (
+        "import sys; from fluxlora.vastai import Vast; Vast(*sys.argv[1:]).instances();"
+        "print('vastai' in sys.modules, 'aiohttp' in sys.modules); from vastai.serverless import Serverless"
+    )
+    told = subprocess.check_output([sys.executable, "-c", script, vast.api_key, vast.url], text=True, timeout=60)
+    assert told.split() == ["True", "False"]
+
+
 def test_offers_are_ranked_and_the_others_have_reasons(account: Vast) -> None:
     ranking = find(account, Requirements())
     totals = [each.cost.total for each in ranking.fitting]
