@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,20 @@ def test_each_step_stands_once_in_the_log_with_its_loss(run):
 @pytest.mark.parametrize(("code", "name"), [(-9, "SIGKILL"), (247, "SIGKILL"), (137, "SIGKILL"), (143, "SIGTERM")])
 def test_a_signal_is_seen_through_every_way_of_handing_it_on(code, name):
     assert onhost.killer(code) == name
+
+
+def test_steps_that_follow_each_other_quickly_are_told_in_their_order(tmp_path):
+    for _ in range(10):
+        seen = onhost.Progress(tmp_path / "progress.json", tmp_path)
+        server = onhost.listen(seen)
+        for step in (1, 2, 3):
+            progress = {"current": step, "total": 3, "metrics": {"loss": step + 0.25}}
+            event = {"type": "training.status", "data": {"status": "running"}, "progress": progress}
+            url = f"http://127.0.0.1:{server.server_address[1]}/"
+            urllib.request.urlopen(url, json.dumps(event).encode(), timeout=5).close()
+        server.shutdown()
+        server.server_close()
+        assert (seen.facts["first_loss"], seen.facts["loss"]) == (1.25, 3.25)
 
 
 # As the launcher for several GPUs ends: what it has ended itself, then the cause.

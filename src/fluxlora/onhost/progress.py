@@ -27,7 +27,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +250,7 @@ class Listener(BaseHTTPRequestHandler):
     """Takes SimpleTuner's raw webhooks."""
 
     progress: Progress
+    timeout = 5  # s, for whoever connects and says nothing
 
     def do_POST(self) -> None:
         """Answer at once: the trainer waits for it."""
@@ -267,10 +268,10 @@ class Listener(BaseHTTPRequestHandler):
         """Each request would be a line between the trainer's own."""
 
 
-def listen(progress: Progress) -> ThreadingHTTPServer:
+def listen(progress: Progress) -> HTTPServer:
     """A listener on a free port of the loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundListener", (Listener,), {"progress": progress}))
-    server.daemon_threads = True
+    # One request after the other: with a thread for each, a step could be told before the one it follows.
+    server = HTTPServer(("127.0.0.1", 0), type("BoundListener", (Listener,), {"progress": progress}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
