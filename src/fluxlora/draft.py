@@ -207,6 +207,11 @@ class Draft:
         """What the wanted cards have at least; 0 where none was asked for."""
         return self.asked("plan_card_gb") * estimates.CARD_SHARE
 
+    @property
+    def is_before_4(self) -> bool:
+        """Whether the trainer is older than SimpleTuner 4."""
+        return self.version in ("3.1.6", "git")
+
     @cached_property
     def sent_gb(self) -> float:
         """Checkpoints that leave the instance: for home, and at most once more for the Hub where they are pushed."""

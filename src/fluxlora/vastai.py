@@ -90,7 +90,8 @@ def _missing(module: str) -> Iterator[None]:
     if module in sys.modules:
         yield
         return
-    sys.modules[module] = None  # type: ignore[assignment]
+    nothing: Any = None  # with which the import of a module fails, as Python documents it
+    sys.modules[module] = nothing
     try:
         yield
     finally:

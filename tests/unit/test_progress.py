@@ -249,7 +249,7 @@ SEVERAL = """
 Traceback (most recent call last):
   File "torch/distributed/launcher/api.py", line 277, in launch_agent
     raise ChildFailedError(
-torch.distributed.elastic.multiprocessing.errors.ChildFailedError: 
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
 ============================================================
 train.py FAILED
 ------------------------------------------------------------
@@ -263,7 +263,7 @@ Root Cause (first observed failure):
   exitcode  : {code}
   traceback : {words}
 ============================================================
-"""  # noqa: W291
+"""
 
 
 @pytest.mark.parametrize(

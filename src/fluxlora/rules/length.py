@@ -32,15 +32,14 @@ def epochs_last_as_long_as_the_steps(draft: Draft) -> Iterator[str]:
     """The trainer's epochs are not over before its steps are."""
     if not draft.steps or not draft.steps_per_epoch:
         return
-    before_4 = draft.version in ("3.1.6", "git")
-    by_steps = draft.settings.flag("ignore_final_epochs") if before_4 else draft.steps_asked > 0
+    by_steps = draft.settings.flag("ignore_final_epochs") if draft.is_before_4 else draft.steps_asked > 0
     batches = sum(each.batches for each in draft.backends)
     epochs = math.ceil(draft.steps / draft.steps_per_epoch)
     done = epochs * batches // draft.batching.accumulation
     if done < draft.steps and not by_steps:
         mend = (
             "simpletuner_ignore_final_epochs to true"
-            if before_4
+            if draft.is_before_4
             else f"simpletuner_max_train_steps to {done} and simpletuner_num_train_epochs to 0"
         )
         yield (

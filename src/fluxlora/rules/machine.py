@@ -91,7 +91,7 @@ def checkpoints_are_pushed_only_where_that_is_wanted(draft: Draft) -> Iterator[s
     """Checkpoints stay off the Hub where they are told to."""
     # Version 4 obeys.
     pushes = draft.settings.flag("push_to_hub") and not draft.settings.flag("push_checkpoints_to_hub")
-    if pushes and draft.version in ("3.1.6", "git"):
+    if pushes and draft.is_before_4:
         yield (
             "simpletuner_push_checkpoints_to_hub is off, and this SimpleTuner pushes every checkpoint's adapter all "
             "the same: turn simpletuner_push_to_hub off too, and push what has come home yourself."

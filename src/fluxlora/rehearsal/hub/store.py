@@ -176,8 +176,7 @@ class Store:
             self._reserve(len(content))
             with self._unfinished() as part:
                 part.write(content)
-                part.flush()
-                Path(part.name).rename(self.blobs / digest)
+                self._keep(part, digest)
         return digest
 
     async def receive(self, digest: str, size: int, chunks: AsyncIterator[bytes]) -> None:
@@ -197,9 +196,8 @@ class Store:
                     part.write(chunk)
                 if received != size or seen.hexdigest() != digest:
                     raise Unusable(f"The content is not the {size} bytes with sha256 {digest} that were announced")
-                part.flush()
                 kept = not self.holds(digest)
-                Path(part.name).rename(self.blobs / digest)
+                self._keep(part, digest)
         finally:
             self.free_bytes += 0 if kept else size
 
@@ -215,6 +213,11 @@ class Store:
                 yield part
             finally:
                 Path(part.name).unlink(missing_ok=True)
+
+    def _keep(self, part: IO[bytes], digest: str) -> None:
+        """Give it its name when all of it is on the disk."""
+        part.flush()
+        Path(part.name).rename(self.blobs / digest)
 
     def _record(self, name: str) -> Path:
         return self.records / f"{name}.json"
