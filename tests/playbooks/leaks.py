@@ -54,16 +54,16 @@ def on_this_computer(folder: Path, tokens: dict[str, str]) -> list[str]:
     ]
 
 
-def running(*words: str) -> list[str]:
-    """The command lines that hold all these words; this computer lists the processes of the instances too."""
-    found = []
+def running(*words: str) -> dict[int, str]:
+    """Processes whose command lines hold all these words; this computer lists those of the instances too."""
+    found = {}
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if all(word in line for word in words):
-            found.append(line)
+            found[int(file.parent.name)] = line
     return found
 
 
@@ -75,7 +75,7 @@ def command_lines(tokens: Sequence[str]) -> Iterator[set[str]]:
 
     def look() -> None:
         while not over.wait(0.1):
-            shown.update(line for line in running() if any(token in line for token in tokens))
+            shown.update(line for line in running().values() if any(token in line for token in tokens))
 
     watcher = threading.Thread(target=look)
     watcher.start()

@@ -32,6 +32,8 @@ class Killed:
     said: str
     # The supervisor's process before and after the controller died.
     trainers: list[int]
+    # Processes that followed the training for the killed controller, and still do when the next one fetches.
+    following: set[int]
     rents: int
     # What held a token: command lines, files of this computer, files of the instance at three moments.
     command_lines: set[str]
@@ -62,6 +64,7 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
         "fetching": lambda: "TASK [artifacts : Bring the folders home]" in log.read_text(),
     }
     trainers = []
+    following: set[int] = set()
     with command_lines(list(tokens.values())) as shown:
         for phase, is_reached in reached.items():
             process = bench.start("train", "killed", log, "-vvv")
@@ -76,7 +79,9 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
                 bench.ssh(bench.instances()[0], "cat >/tmp/hold.py; nohup python3 /tmp/hold.py >&- 2>&- &", given=HOLD)
             until(is_reached)
             kill(process)
+            following &= set(running("ansible-playbook", "run_name=killed", str(bench.folder)))
             if phase == "training":
+                following = set(running("ansible-playbook", "run_name=killed", str(bench.folder)))
                 bench.ssh(bench.instances()[0], "pkill -9 -f simpletuner/train.py")
                 training = on_instance(bench, bench.instances()[0], tokens)
                 (folder / "hostvars.json").write_text(bench.hostvars())
@@ -93,7 +98,7 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
         bench.post("/rehearsal/faults", name="destroy_needs_two", times=0)
         code = process.wait(120)
     yield Killed(
-        code=code, said=log.read_text(), trainers=trainers, rents=bench.rents(), command_lines=shown,
+        code=code, said=log.read_text(), trainers=trainers, following=following, rents=bench.rents(), command_lines=shown,
         here=[*on_this_computer(folder, tokens), *on_this_computer(bench.folder, tokens)],
         downloading=downloading, training=training, given_back=given_back,
     )  # fmt: skip
@@ -126,7 +131,8 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     assert not list(bench.artifacts("killed").glob("checkpoint-*-tmp")), "what was half written has stayed there"
     training_log = (bench.artifacts("killed") / "training.log").read_text()
     assert "Loading LoRA weights from Path: " in training_log, "the killed trainer went on from its last checkpoint"
-    wait_for(lambda: not running("ansible-playbook", "run_name=killed", str(bench.folder)), 60)
+    # Other workers may stay: ansible-core lets one that has much to say wait for its controller for ever.
+    assert killed.following == set(), "the next controller's training was followed by the killed one's worker too"
 
 
 def test_tokens_lie_in_one_file_of_the_instance_and_nowhere_else_and_go_before_it_does(killed):
