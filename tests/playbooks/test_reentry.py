@@ -98,7 +98,8 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
         bench.post("/rehearsal/faults", name="destroy_needs_two", times=0)
         code = process.wait(120)
     yield Killed(
-        code=code, said=log.read_text(), trainers=trainers, following=following, rents=bench.rents(), command_lines=shown,
+        code=code, said=log.read_text(), trainers=trainers, following=following, rents=bench.rents(),
+        command_lines=shown,
         here=[*on_this_computer(folder, tokens), *on_this_computer(bench.folder, tokens)],
         downloading=downloading, training=training, given_back=given_back,
     )  # fmt: skip
@@ -147,7 +148,7 @@ def test_tokens_lie_in_one_file_of_the_instance_and_nowhere_else_and_go_before_i
 def test_a_host_that_vanishes_while_it_is_configured_is_noticed_within_seconds_and_its_cost_is_said(bench, tmp_path):
     log = tmp_path / "log"
     process = bench.start("train", "vanishing", log)
-    wait_for(lambda: "TASK [python : " in log.read_text() or process.poll() is not None, 240, log)
+    wait_for(lambda: "TASK [base : " in log.read_text() or process.poll() is not None, 240, log)
     (instance,) = bench.instances()
 
     bench.post(f"/rehearsal/instances/{instance['id']}/vanish")
