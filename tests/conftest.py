@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 import requests
+
+from fluxlora.onhost import guard
 
 # A busy machine is slow now and then; what takes how long is measured in bench/, not here.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -39,6 +42,12 @@ class VastServer:
     def fault(self, name: str, times: int = 1) -> None:
         """Arm a named fault."""
         self.call("POST", "/rehearsal/faults", {"name": name, "times": times}).raise_for_status()
+
+    def hub_fault(self, name: str, times: int = 1) -> None:
+        """Arm a named fault of the Hub; no times disarm it."""
+        headers = {"Authorization": f"Bearer {self.hub_token}"}
+        body = {"name": name, "times": times}
+        requests.post(f"{self.hub_url}/rehearsal/faults", json=body, headers=headers, timeout=10).raise_for_status()
 
     def lesser_hub_token(self, role: str, **given: Any) -> str:
         """One more token of the Hub's user: of role read, write or fineGrained, with what whoami tells of the last."""
@@ -118,3 +127,21 @@ def vast(vast_server: VastServer) -> VastServer:
     """The session's stand-in with nothing rented, nothing armed, and no keys, requests or costs of earlier tests."""
     vast_server.call("POST", "/rehearsal/reset").raise_for_status()
     return vast_server
+
+
+@pytest.fixture
+def sent_checkpoint(vast: VastServer, tmp_path: Path) -> tuple[str, Path]:
+    """A repository to which a guard has sent checkpoint 12 of a training that it cut short, and what it sent."""
+    output = tmp_path / "on the instance"
+    files = {"pytorch_lora_weights.safetensors": "weights" * 1000, "training_state.json": "{}", "more/state": "more"}
+    for name, content in files.items():
+        file = output / "checkpoint-12" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    repo = tmp_path.name.replace("_", "-")
+    lease = {"repo": repo, "output_dir": str(output), "hub_python": sys.executable}
+    # The stand-in speaks LFS alone.
+    tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token, "HF_HUB_DISABLE_XET": "1"}
+    said = guard.deliver(lease, {"phase": "training", "checkpoints": [4, 12]}, tokens, 60)
+    assert said == "checkpoint-12 was delivered to the Hub"
+    return repo, output / "checkpoint-12"

@@ -46,6 +46,10 @@ folder:
   description: The checkpoint's folder; empty when there is none.
   type: str
   returned: success
+began_at:
+  description: When its first instance was rented, in seconds since the epoch; 0 when the training is new.
+  type: float
+  returned: success
 replacements:
   description: How many instances of this training were taken away so far.
   type: int
@@ -66,7 +70,7 @@ from pathlib import Path  # noqa: E402
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 from fluxlora.journal import Journal, JournalError  # noqa: E402
-from fluxlora.losses import checkpoint_at_home, replacements  # noqa: E402
+from fluxlora.losses import checkpoint_at_home, replacements, training_began  # noqa: E402
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},
@@ -87,6 +91,7 @@ def main() -> None:
         changed=False,
         step=step or 0,
         folder=str(folder / f"checkpoint-{step}") if step else "",
+        began_at=training_began(entries) or 0.0,
         replacements=replacements(entries),
     )
 

@@ -56,12 +56,11 @@ def replacements(entries: Sequence[Entry]) -> int:
     return len(_losses(entries))
 
 
-def checkpoint_at_home(folder: Path, entries: Sequence[Entry]) -> int | None:
-    """The step from which a fresh instance goes on: the newest whole checkpoint of the same training; None for none.
+def training_began(entries: Sequence[Entry]) -> float | None:
+    """When the first instance of the training that goes on was rented (seconds since the epoch); None when it is new.
 
-    `folder` may hold another training's from before. Only what came home after this one's first rent counts, and only
-    what its user has not thrown away: whoever destroys an instance by himself begins anew. Where it was taken away, or
-    was ended by its guard, the training goes on.
+    Whoever destroys an instance by himself begins anew. Where it was taken away, or was ended by its guard, the
+    training goes on.
     """
     training = since_delivery(entries)
     failed = {each.instance_id: each.facts.get("used") for each in training if each.event is Event.FAILED}
@@ -71,16 +70,25 @@ def checkpoint_at_home(folder: Path, entries: Sequence[Entry]) -> int | None:
         if each.event is Event.DESTROYED and each.instance_id not in failed and not each.facts.get("charged")
     ]
     rents = [
-        each
+        each.at
         for each in training[max(thrown_away, default=-1) + 1 :]
         if each.event is Event.RENTED and failed.get(each.instance_id, True)
     ]
-    if not rents:
+    return next(iter(rents), None)
+
+
+def checkpoint_at_home(folder: Path, entries: Sequence[Entry]) -> int | None:
+    """The step from which a fresh instance goes on: the newest whole checkpoint of the same training; None for none.
+
+    `folder` may hold another training's from before: only what came home after this one's first rent counts.
+    """
+    began = training_began(entries)
+    if began is None:
         return None
     steps = [
         step
         for step in progress.checkpoints(folder)
-        if (folder / f"checkpoint-{step}" / "training_state.json").stat().st_mtime >= rents[0].at
+        if (folder / f"checkpoint-{step}" / "training_state.json").stat().st_mtime >= began
     ]
     return max(steps, default=None)
 

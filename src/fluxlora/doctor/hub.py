@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from fluxlora.doctor.checks import Check, failed, not_needed, ok, warning
 from fluxlora.errors import HubError
+from fluxlora.hub import SITE, TOKENS_PAGE, ask, client
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_T = TypeVar("_T")
-_SITE = "https://huggingface.co"
-_TOKENS_PAGE = f"{_SITE}/settings/tokens"
-# The client itself waits for ever.
-_TIMEOUT_SECONDS = 15.0
 TOKEN, MODEL, TARGET = "hub token", "hub model", "hub repository"
 
 
@@ -34,10 +30,10 @@ def examine(
         ]
     if not token.isascii() or not token.isprintable() or " " in token:
         sentence = "HF_TOKEN holds more than a token: a space, a line break or another odd character"
-        return [failed(TOKEN, sentence, f"copy it again from {_TOKENS_PAGE}, and: export HF_TOKEN=…", "bad_token")]
-    api = _client(token, endpoint)
+        return [failed(TOKEN, sentence, f"copy it again from {TOKENS_PAGE}, and: export HF_TOKEN=…", "bad_token")]
+    api = client(token, endpoint)
     try:
-        me = _ask(api.whoami)
+        me = ask(api.whoami)
     except HubError as error:
         return [_as_check(TOKEN, error)]
     return [ok(TOKEN, f"of {me.get('name')}, {_role(me)}"), _model(api, me, model), _target(api, me, push_to, private)]
@@ -49,27 +45,19 @@ def _login() -> str:
 
     if Path(HF_TOKEN_PATH).is_file():
         return f"export HF_TOKEN=$(cat {shlex.quote(HF_TOKEN_PATH)})"
-    return f"make a token that may write at {_TOKENS_PAGE}, and: export HF_TOKEN=…"
-
-
-def _client(token: str, endpoint: str | None) -> HfApi:
-    import huggingface_hub  # 0.5 s, which only this check should pay
-
-    huggingface_hub.get_session().timeout = _TIMEOUT_SECONDS
-    # As the client reads it: with a slash at its end every address would have two.
-    return huggingface_hub.HfApi(endpoint=(endpoint or "").rstrip("/") or None, token=token)
+    return f"make a token that may write at {TOKENS_PAGE}, and: export HF_TOKEN=…"
 
 
 def _model(api: HfApi, me: Mapping[str, Any], model: str) -> Check:
     try:
-        _ask(lambda: api.auth_check(model), model)
+        ask(lambda: api.auth_check(model), model)
     except HubError as error:
         scopes = _key(me).get("fineGrained") or {}
         if error.code == "gated" and _key(me).get("role") == "fineGrained" and not scopes.get("canReadGatedRepos"):
             return failed(
                 MODEL,
                 f"the token may not read gated repositories, {model} is one",
-                f'tick "Read access to contents of all public gated repos" at {_TOKENS_PAGE}',
+                f'tick "Read access to contents of all public gated repos" at {TOKENS_PAGE}',
                 "gated_token",
             )
         return _as_check(MODEL, error)
@@ -83,7 +71,7 @@ def _target(api: HfApi, me: Mapping[str, Any], push_to: str, private: bool) -> C
     if refusal := _unwritable(me, target):
         return refusal
     try:
-        found = _ask(lambda: api.model_info(target), target)
+        found = ask(lambda: api.model_info(target), target)
     except HubError as error:
         if error.code == "no_such_model":
             return ok(TARGET, f"{target} will be made, {'private' if private else 'for all to see'}")
@@ -92,14 +80,14 @@ def _target(api: HfApi, me: Mapping[str, Any], push_to: str, private: bool) -> C
         return failed(
             TARGET,
             f"{target} exists and is public, and the adapter should be private",
-            f"make it private at {_SITE}/{target}/settings, or set simpletuner_model_card_private to false",
+            f"make it private at {SITE}/{target}/settings, or set simpletuner_model_card_private to false",
             "public",
         )
     if found.private and not private:
         return warning(
             TARGET,
             f"{target} exists and is private, and the adapter should be public",
-            f"make it public at {_SITE}/{target}/settings",
+            f"make it public at {SITE}/{target}/settings",
             "private",
         )
     return ok(TARGET, f"{target} exists, {'private' if found.private else 'public'}, and may be written")
@@ -120,7 +108,7 @@ def _unwritable(me: Mapping[str, Any], target: str) -> Check | None:
         return failed(
             TARGET,
             f"{me.get('name')} may only read in {namespace}",
-            f"ask an admin of {_SITE}/{namespace} for the role contributor or write",
+            f"ask an admin of {SITE}/{namespace} for the role contributor or write",
             "no_write",
         )
     role = _key(me).get("role")
@@ -129,7 +117,7 @@ def _unwritable(me: Mapping[str, Any], target: str) -> Check | None:
         return failed(
             TARGET,
             f"the {kind} token may not write to {target}",
-            f"give it write access to the repositories of {namespace} at {_TOKENS_PAGE}",
+            f"give it write access to the repositories of {namespace} at {TOKENS_PAGE}",
             "no_write",
         )
     return None
@@ -150,68 +138,6 @@ def _granted(key: Mapping[str, Any], *names: str) -> bool:
     return any(
         "repo.write" in (scope.get("permissions") or []) and (scope.get("entity") or {}).get("name") in names
         for scope in scopes
-    )
-
-
-def _ask(question: Callable[[], _T], subject: str = "") -> _T:
-    """What the Hub answers to a question, about this repository if about any. Raises HubError."""
-    import httpx2
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        return question()
-    except GatedRepoError as error:
-        raise HubError(
-            f"the licence of {subject} has not been accepted",
-            hint=f"open {_SITE}/{subject} with the account of the token, and accept it",
-            code="gated",
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise _no_model(subject) from error
-    except HfHubHTTPError as error:
-        raise _refusal(error, subject) from error
-    except HFValidationError as error:
-        raise HubError(
-            f"{subject} is no name of a repository",
-            hint="write it as on the Hub: black-forest-labs/FLUX.1-dev",
-            code="no_such_model",
-        ) from error
-    except OfflineModeIsEnabled as error:
-        raise HubError(
-            "HF_HUB_OFFLINE is set, so nothing was asked", hint="unset HF_HUB_OFFLINE", code="offline"
-        ) from error
-    # ValueError: what answers is no Hub.
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        raise HubError(
-            f"the Hub does not answer ({type(error).__name__})",
-            hint="check the network, and HF_ENDPOINT where it is set",
-            code="unreachable",
-        ) from error
-
-
-def _no_model(subject: str) -> HubError:
-    return HubError(
-        f"there is no model {subject} for this account", hint=f"look at {_SITE}/{subject}", code="no_such_model"
-    )
-
-
-def _refusal(error: Any, subject: str) -> HubError:
-    status = error.response.status_code
-    if status in (401, 403):
-        return HubError("not valid", hint=f"make a new one at {_TOKENS_PAGE}, and: export HF_TOKEN=…", code="bad_token")
-    if status == 429 or status >= 500:
-        return HubError(f"the Hub answered {status}", hint="try again in some minutes", code="unreachable")
-    if status == 404 and subject:
-        return _no_model(subject)
-    return HubError(
-        f"the Hub answered {status}" + (f" when asked about {subject}" if subject else ""),
-        hint="look at https://status.huggingface.co, and at HF_ENDPOINT where it is set",
     )
 
 

@@ -1,0 +1,100 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Bring home the checkpoint of a training that only the Hub has."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hub_checkpoint
+short_description: Bring home the checkpoint of a training that only the Hub has
+description:
+  - Runs on the controller. The guard of an instance that ends while nobody is there sends its newest checkpoint to the
+    Hub; with this one the run goes on from it.
+  - The token is E(HF_TOKEN), and E(HF_ENDPOINT) names another Hub than the client's default.
+options:
+  repo:
+    description: The repository; without a namespace in that of the token's user. It need not exist.
+    type: str
+    required: true
+  path:
+    description: The folder of the run's artifacts; the checkpoint becomes a folder in it.
+    type: path
+    required: true
+  since:
+    description: Only what came to the Hub after that belongs to the training, in seconds since the epoch.
+    type: float
+    required: true
+  above:
+    description: The step of the newest checkpoint at home; an older one stays where it is.
+    type: int
+    default: 0
+attributes:
+  check_mode:
+    support: full
+author: the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: See from where it goes on
+  home_checkpoint_info:
+    path: artifacts/my-style
+    run: my-style
+    journal: .fluxlora/journal.jsonl
+  register: home
+
+- name: Bring home a newer checkpoint that only the Hub has
+  hub_checkpoint:
+    repo: my-style
+    path: artifacts/my-style
+    since: "{{ home.began_at }}"
+    above: "{{ home.step }}"
+"""
+
+RETURN = r"""
+step:
+  description: The checkpoint's step; 0 when the Hub has none that is newer.
+  type: int
+  returned: success
+code:
+  description: Why it failed; one of no_token, bad_token, unreachable, offline, download_failed, hub_error.
+  type: str
+  returned: failure
+hint:
+  description: What to do next, for people.
+  type: str
+  returned: failure
+"""
+
+import os  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from fluxlora import hub  # noqa: E402
+from fluxlora.errors import HubError  # noqa: E402
+
+ARGUMENT_SPEC = {
+    "repo": {"type": "str", "required": True},
+    "path": {"type": "path", "required": True},
+    "since": {"type": "float", "required": True},
+    "above": {"type": "int", "default": 0},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    repo = module.params["repo"]
+    try:
+        api = hub.client(os.environ.get("HF_TOKEN", ""), os.environ.get("HF_ENDPOINT"))
+        repo = hub.full_name(api, repo)
+        step = hub.newest_checkpoint(api, repo, since=module.params["since"], above=module.params["above"])
+        if step and not module.check_mode:
+            hub.bring_home(api, repo, step, Path(module.params["path"]))
+    except HubError as error:
+        msg = f"Whether the Hub has a newer checkpoint of {repo} is not known: {error}; {error.hint}"
+        module.fail_json(msg=msg, hint=error.hint, code=error.code)
+    module.exit_json(changed=bool(step), step=step)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The Hugging Face Hub, asked from this computer with its own client, and what of a training lies there alone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fluxlora.errors import HubError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_T = TypeVar("_T")
+SITE = "https://huggingface.co"
+TOKENS_PAGE = f"{SITE}/settings/tokens"
+# The client itself waits for ever.
+_TIMEOUT_SECONDS = 15.0
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)(?:/training_state\.json)?")
+
+
+def client(token: str, endpoint: str | None) -> HfApi:
+    """The Hub's client; its own Hub where no other is named."""
+    import huggingface_hub  # 0.5 s, which only those should pay who ask
+
+    huggingface_hub.get_session().timeout = _TIMEOUT_SECONDS
+    # As the client reads it: with a slash at its end every address would have two.
+    return huggingface_hub.HfApi(endpoint=(endpoint or "").rstrip("/") or None, token=token)
+
+
+def full_name(api: HfApi, repo: str) -> str:
+    """The repository with its namespace, which is the token's user where none is named. Raises HubError."""
+    if not api.token:
+        hint = f"make a token that may write at {TOKENS_PAGE}, and: export HF_TOKEN=…"
+        raise HubError("HF_TOKEN is not set", hint=hint, code="no_token")
+    return repo if "/" in repo else f"{ask(api.whoami)['name']}/{repo}"
+
+
+def newest_checkpoint(api: HfApi, repo: str, *, since: float, above: int = 0) -> int:
+    """The step of the newest checkpoint in the repository that came there after `since` (seconds since the epoch).
+
+    0 where there is none above that step. The guard sends a checkpoint in one commit: it is there as a whole or not.
+    Raises HubError.
+    """
+    try:
+        listed = ask(lambda: list(api.list_repo_tree(repo)), repo)
+    except HubError as error:
+        if error.code == "no_such_model":
+            return 0
+        raise
+    states = [f"checkpoint-{step}/training_state.json" for step in _steps(listed) if step > above]
+    found = ask(lambda: api.get_paths_info(repo, states, expand=True), repo) if states else []
+    recent = [each for each in found if each.last_commit and each.last_commit.date.timestamp() >= since]
+    return max(_steps(recent), default=0)
+
+
+def bring_home(api: HfApi, repo: str, step: int, folder: Path) -> Path:
+    """Download a checkpoint into the folder, where it has its name as soon as it is whole. Raises HubError."""
+    home = folder / f"checkpoint-{step}"
+    arriving = home.with_name(f"{home.name}-tmp")
+    try:
+        ask(lambda: api.snapshot_download(repo, allow_patterns=f"{home.name}/*", local_dir=arriving), repo)
+        shutil.rmtree(home, ignore_errors=True)
+        (arriving / home.name).rename(home)
+        shutil.rmtree(arriving)
+    except OSError as error:
+        raise HubError(
+            f"{home.name} of {repo} did not come home: {error}",
+            hint="what has arrived is kept, and the same call again goes on from there",
+            code="download_failed",
+        ) from error
+    return home
+
+
+def _steps(entries: list[Any]) -> list[int]:
+    return [int(found[1]) for each in entries if (found := _CHECKPOINT.fullmatch(each.path))]
+
+
+def ask(question: Callable[[], _T], subject: str = "") -> _T:
+    """What the Hub answers to a question, about this repository if about any. Raises HubError."""
+    import httpx2
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return question()
+    except GatedRepoError as error:
+        raise HubError(
+            f"the licence of {subject} has not been accepted",
+            hint=f"open {SITE}/{subject} with the account of the token, and accept it",
+            code="gated",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise _no_model(subject) from error
+    except HfHubHTTPError as error:
+        raise _refusal(error, subject) from error
+    except HFValidationError as error:
+        raise HubError(
+            f"{subject} is no name of a repository",
+            hint="write it as on the Hub: black-forest-labs/FLUX.1-dev",
+            code="no_such_model",
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise HubError(
+            "HF_HUB_OFFLINE is set, so nothing was asked", hint="unset HF_HUB_OFFLINE", code="offline"
+        ) from error
+    # ValueError: what answers is no Hub.
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+        raise HubError(
+            f"the Hub does not answer ({type(error).__name__})",
+            hint="check the network, and HF_ENDPOINT where it is set",
+            code="unreachable",
+        ) from error
+
+
+def _no_model(subject: str) -> HubError:
+    return HubError(
+        f"there is no model {subject} for this account", hint=f"look at {SITE}/{subject}", code="no_such_model"
+    )
+
+
+def _refusal(error: Any, subject: str) -> HubError:
+    status = error.response.status_code
+    if status in (401, 403):
+        return HubError("not valid", hint=f"make a new one at {TOKENS_PAGE}, and: export HF_TOKEN=…", code="bad_token")
+    if status == 429 or status >= 500:
+        return HubError(f"the Hub answered {status}", hint="try again in some minutes", code="unreachable")
+    if status == 404 and subject:
+        return _no_model(subject)
+    return HubError(
+        f"the Hub answered {status}" + (f" when asked about {subject}" if subject else ""),
+        hint="look at https://status.huggingface.co, and at HF_ENDPOINT where it is set",
+    )

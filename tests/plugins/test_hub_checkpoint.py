@@ -1,0 +1,70 @@
+"""What the guard sent to the Hub while this computer was off comes home by itself, whole and of this training."""
+
+from __future__ import annotations
+
+import filecmp
+import time
+from pathlib import Path
+
+import playing
+import pytest
+
+from conftest import VastServer
+from fluxlora import hub
+from fluxlora.errors import HubError
+from fluxlora.onhost import progress
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same, with all that lies below them."""
+    names = [{path.relative_to(top) for path in top.rglob("*")} for top in (one, other)]
+    files = [name for name in names[0] if (one / name).is_file()]
+    return names[0] == names[1] and all(filecmp.cmp(one / name, other / name, shallow=False) for name in files)
+
+
+def test_it_comes_home_once_where_it_is_newer_and_of_this_training(
+    vast: VastServer, tmp_path: Path, sent_checkpoint: tuple[str, Path]
+) -> None:
+    (repo, sent), home = sent_checkpoint, tmp_path / "home"
+    wanted = {"repo": repo, "path": str(home), "since": time.time() - 600}
+    incomplete, planned, brought, again, older, never, refused = playing.play(
+        vast,
+        tmp_path,
+        [
+            ("hub_checkpoint", {"repo": repo}),
+            ("hub_checkpoint", wanted | {"check_mode": True}),
+            ("hub_checkpoint", wanted | {"above": 8}),
+            ("hub_checkpoint", wanted | {"above": 12}),
+            ("hub_checkpoint", wanted | {"since": time.time() + 600}),
+            ("hub_checkpoint", wanted | {"repo": "rehearsal/never-made"}),
+            ("hub_checkpoint", wanted | {"environment": {"HF_TOKEN": ""}}),
+        ],
+        HF_ENDPOINT=vast.hub_url,
+        HF_TOKEN=vast.hub_token,
+    )
+
+    assert "path" in incomplete["msg"]
+    assert (planned["changed"], planned["step"]) == (True, 12)
+    assert (brought["changed"], brought["step"]) == (True, 12)
+    assert [(each["changed"], each["step"]) for each in (again, older, never)] == [(False, 0)] * 3
+    assert refused["code"] == "no_token"
+    assert [path.name for path in home.iterdir()] == ["checkpoint-12"]
+    assert same(home / "checkpoint-12", sent)
+
+
+def test_what_has_only_half_arrived_is_none_and_the_next_call_has_the_whole(
+    vast: VastServer, tmp_path: Path, sent_checkpoint: tuple[str, Path]
+) -> None:
+    (repo, sent), home = sent_checkpoint, tmp_path / "home"
+    (home / "checkpoint-12").mkdir(parents=True)
+    (home / "checkpoint-12" / "optimizer.bin").write_text("half of what a host that died had sent")
+    api = hub.client(vast.hub_token, vast.hub_url)
+
+    vast.hub_fault("hub_down", times=99)
+    with pytest.raises(HubError):
+        hub.bring_home(api, f"rehearsal/{repo}", 12, home)
+    vast.hub_fault("hub_down", times=0)
+    assert progress.checkpoints(home) == []
+
+    hub.bring_home(api, f"rehearsal/{repo}", 12, home)
+    assert same(home / "checkpoint-12", sent)
