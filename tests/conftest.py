@@ -130,7 +130,20 @@ def vast(vast_server: VastServer) -> VastServer:
 
 
 @pytest.fixture
-def sent_checkpoint(vast: VastServer, tmp_path: Path) -> tuple[str, Path]:
+def send(vast: VastServer) -> Callable[[str, Path, dict[str, Any]], str]:
+    """Plays the guard that ends an instance: repository, the trainer's folder, its progress; what it says."""
+
+    def deliver(repo: str, output: Path, progress: dict[str, Any]) -> str:
+        lease = {"repo": repo, "output_dir": str(output), "hub_python": sys.executable}
+        # The stand-in speaks LFS alone.
+        tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token, "HF_HUB_DISABLE_XET": "1"}
+        return guard.deliver(lease, progress, tokens, 60)
+
+    return deliver
+
+
+@pytest.fixture
+def sent_checkpoint(send: Callable[[str, Path, dict[str, Any]], str], tmp_path: Path) -> tuple[str, Path]:
     """A repository to which a guard has sent checkpoint 12 of a training that it cut short, and what it sent."""
     output = tmp_path / "on the instance"
     files = {"pytorch_lora_weights.safetensors": "weights" * 1000, "training_state.json": "{}", "more/state": "more"}
@@ -139,9 +152,6 @@ def sent_checkpoint(vast: VastServer, tmp_path: Path) -> tuple[str, Path]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
     repo = tmp_path.name.replace("_", "-")
-    lease = {"repo": repo, "output_dir": str(output), "hub_python": sys.executable}
-    # The stand-in speaks LFS alone.
-    tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token, "HF_HUB_DISABLE_XET": "1"}
-    said = guard.deliver(lease, {"phase": "training", "checkpoints": [4, 12]}, tokens, 60)
+    said = send(repo, output, {"phase": "training", "checkpoints": [4, 12]})
     assert said == "checkpoint-12 was delivered to the Hub"
     return repo, output / "checkpoint-12"

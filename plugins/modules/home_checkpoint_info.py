@@ -50,6 +50,10 @@ began_at:
   description: When its first instance was rented, in seconds since the epoch; 0 when the training is new.
   type: float
   returned: success
+instance:
+  description: The newest instance of this training, with C(id), C(gpu), C(price_per_hour) in $ and C(started_at).
+  type: dict
+  returned: success
 replacements:
   description: How many instances of this training were taken away so far.
   type: int
@@ -70,7 +74,7 @@ from pathlib import Path  # noqa: E402
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 from fluxlora.journal import Journal, JournalError  # noqa: E402
-from fluxlora.losses import checkpoint_at_home, replacements, training_began  # noqa: E402
+from fluxlora.losses import checkpoint_at_home, newest_instance, replacements, training_began  # noqa: E402
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},
@@ -92,6 +96,7 @@ def main() -> None:
         step=step or 0,
         folder=str(folder / f"checkpoint-{step}") if step else "",
         began_at=training_began(entries) or 0.0,
+        instance=newest_instance(entries),
         replacements=replacements(entries),
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fluxlora.errors import HubError
+from fluxlora.onhost import guard
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -18,7 +22,8 @@ SITE = "https://huggingface.co"
 TOKENS_PAGE = f"{SITE}/settings/tokens"
 # The client itself waits for ever.
 _TIMEOUT_SECONDS = 15.0
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)(?:/training_state\.json)?")
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_NAMES_AT_HOME = {guard.FINISHED: "progress.json"}
 
 
 def client(token: str, endpoint: str | None) -> HfApi:
@@ -38,44 +43,72 @@ def full_name(api: HfApi, repo: str) -> str:
     return repo if "/" in repo else f"{ask(api.whoami)['name']}/{repo}"
 
 
-def newest_checkpoint(api: HfApi, repo: str, *, since: float, above: int = 0) -> int:
-    """The step of the newest checkpoint in the repository that came there after `since` (seconds since the epoch).
+@dataclass(frozen=True)
+class Delivered:
+    """What of a training the Hub has and this computer has not."""
 
-    0 where there is none above that step. The guard sends a checkpoint in one commit: it is there as a whole or not.
-    Raises HubError.
+    # Of its newest checkpoint; 0 for none.
+    step: int = 0
+    # With which it was finished, when its adapter is there; empty while it is not.
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def look(api: HfApi, repo: str, *, since: float, above: int = 0) -> Delivered:
+    """What came to the repository after `since` (seconds since the epoch): the finished adapter, or a checkpoint.
+
+    Checkpoints up to the step `above` are passed over. The guard sends one in one commit: it is there as a whole or not
+    at all. Raises HubError.
     """
+    from huggingface_hub.hf_api import RepoFile
+
     try:
-        listed = ask(lambda: list(api.list_repo_tree(repo)), repo)
+        names = {each.path for each in ask(lambda: list(api.list_repo_tree(repo)), repo)}
     except HubError as error:
         if error.code == "no_such_model":
-            return 0
+            return Delivered()
         raise
-    states = [f"checkpoint-{step}/training_state.json" for step in _steps(listed) if step > above]
-    found = ask(lambda: api.get_paths_info(repo, states, expand=True), repo) if states else []
-    recent = [each for each in found if each.last_commit and each.last_commit.date.timestamp() >= since]
-    return max(_steps(recent), default=0)
+    states = {f"{name}/training_state.json": int(found[1]) for name in names if (found := _CHECKPOINT.fullmatch(name))}
+    asked = [path for path, step in states.items() if step > above]
+    if {guard.FINISHED, guard.ADAPTER} <= names:
+        asked += [guard.FINISHED, guard.ADAPTER]
+    told = ask(lambda: api.get_paths_info(repo, asked, expand=True), repo) if asked else []
+    recent = {each.path for each in told if each.last_commit and each.last_commit.date.timestamp() >= since}
+    step = max((states[path] for path in recent & states.keys()), default=0)
+    if guard.FINISHED not in recent:
+        return Delivered(step)
+    digests = {each.path: each.lfs.sha256 for each in told if isinstance(each, RepoFile) and each.lfs}
+    return Delivered(step, _progress(api, repo), digests.get(guard.ADAPTER, ""))
 
 
-def bring_home(api: HfApi, repo: str, step: int, folder: Path) -> Path:
-    """Download a checkpoint into the folder, where it has its name as soon as it is whole. Raises HubError."""
-    home = folder / f"checkpoint-{step}"
-    arriving = home.with_name(f"{home.name}-tmp")
+def bring_home(api: HfApi, repo: str, found: Delivered, folder: Path) -> None:
+    """Download the adapter and its progress.json, or else the checkpoint; each has its name when it is whole.
+
+    Raises HubError.
+    """
+    what = "adapter" if found.progress else f"checkpoint-{found.step}"
+    patterns = [guard.ADAPTER, guard.FINISHED] if found.progress else f"{what}/*"
+    arriving = folder / f"{what}-tmp"
     try:
-        ask(lambda: api.snapshot_download(repo, allow_patterns=f"{home.name}/*", local_dir=arriving), repo)
-        shutil.rmtree(home, ignore_errors=True)
-        (arriving / home.name).rename(home)
-        shutil.rmtree(arriving)
+        ask(lambda: api.snapshot_download(repo, allow_patterns=patterns, local_dir=arriving), repo)
+        shutil.rmtree(arriving / ".cache")
+        for path in arriving.iterdir():
+            home = folder / _NAMES_AT_HOME.get(path.name, path.name)
+            shutil.rmtree(home, ignore_errors=True)
+            path.rename(home)
+        arriving.rmdir()
     except OSError as error:
         raise HubError(
-            f"{home.name} of {repo} did not come home: {error}",
+            f"{what} of {repo} did not come home: {error}",
             hint="what has arrived is kept, and the same call again goes on from there",
             code="download_failed",
         ) from error
-    return home
 
 
-def _steps(entries: list[Any]) -> list[int]:
-    return [int(found[1]) for each in entries if (found := _CHECKPOINT.fullmatch(each.path))]
+def _progress(api: HfApi, repo: str) -> dict[str, Any]:
+    with TemporaryDirectory() as folder:
+        file = ask(lambda: api.hf_hub_download(repo, guard.FINISHED, local_dir=folder), repo)
+        return dict(json.loads(Path(file).read_text(encoding="utf-8")))
 
 
 def ask(question: Callable[[], _T], subject: str = "") -> _T:

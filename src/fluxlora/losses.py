@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fluxlora.errors import VastError
 from fluxlora.journal import Entry, Event, since_delivery
@@ -75,6 +76,21 @@ def training_began(entries: Sequence[Entry]) -> float | None:
         if each.event is Event.RENTED and failed.get(each.instance_id, True)
     ]
     return next(iter(rents), None)
+
+
+def newest_instance(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The last one that was rented for the training that goes on, as `report.build` wants it; empty for none."""
+    rents = [each for each in since_delivery(entries) if each.event is Event.RENTED]
+    return {
+        name: value
+        for each in rents[-1:]
+        for name, value in {
+            "id": each.instance_id,
+            "gpu": each.facts.get("gpu_name"),
+            "price_per_hour": each.facts.get("price_per_hour"),
+            "started_at": each.at,
+        }.items()
+    }
 
 
 def checkpoint_at_home(folder: Path, entries: Sequence[Entry]) -> int | None:

@@ -45,7 +45,6 @@ def provision(vast: VastServer, tmp_path: Path) -> Play:
             env={
                 **os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "HOME": str(tmp_path),
                 "VAST_URL": vast.url, "VAST_API_KEY": vast.api_key, "FLUXLORA_STATE_DIR": str(tmp_path / "state"),
-                "HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token,
             },
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
@@ -151,25 +150,6 @@ def test_what_cannot_fit_into_what_is_left_is_refused_with_the_budget_and_the_de
 
     would_do = limits | {name: float(value) for name, value in raised.items()}
     assert provision("--check", **would_do).returncode == 0
-
-
-def test_what_only_the_hub_has_of_a_training_comes_home_before_its_next_instance_is_rented(
-    provision: Play, tmp_path: Path, sent_checkpoint: tuple[str, Path]
-) -> None:
-    repo, _sent = sent_checkpoint
-    state = tmp_path / "artifacts" / "my-style" / "checkpoint-12" / "training_state.json"
-    wish = {"provision_repo": repo, "provision_work": {"steps": 24}, "provision_max_price_per_hour": 0.01}
-
-    new = provision(**wish)
-    assert "checkpoint 12" not in new.stdout.lower(), "what others trained under this name before is not gone on with"
-
-    Journal(tmp_path / "state" / "journal.jsonl").write(Event.RENTED, "my-style", 1, at=time.time() - 3600)
-    planned = provision(**wish, provision_state="offered")
-    assert "Checkpoint 12 of my-style was on the Hub alone: train brings it home and goes on from it" in planned.stdout
-    assert not state.exists()
-
-    provision(**wish)
-    assert state.exists()
 
 
 def test_more_runs_than_one_command_may_rent_for_are_refused(vast: VastServer, provision: Play) -> None:

@@ -32,13 +32,18 @@ GB = 1e9
 LOOK_SECONDS = 15
 TIMEOUT_SECONDS = 30
 ADAPTER = "pytorch_lora_weights.safetensors"
-# For the python that has the trainer's own huggingface_hub: repository, folder, patterns.
-UPLOAD = """
+# Beside a finished adapter: the progress it was finished with. Without it, a file of that name may be any checkpoint's.
+FINISHED = "fluxlora.json"
+# For the python that has the trainer's own huggingface_hub: repository, folder, patterns; and on standard input the
+# progress, where it is finished.
+UPLOAD = f"""
 import sys
 from huggingface_hub import HfApi
 name, folder, *patterns = sys.argv[1:]
 repo = HfApi().create_repo(name, private=True, exist_ok=True).repo_id
 HfApi().upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns)
+if finished := sys.stdin.buffer.read():
+    HfApi().upload_file(repo_id=repo, path_in_repo="{FINISHED}", path_or_fileobj=finished)
 """
 
 
@@ -79,7 +84,8 @@ def delivery_seconds(now: float, lease: Mapping[str, Any], over: bool) -> float:
 def deliver(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str], seconds: float) -> str:
     """Send the finished adapter to the Hub, or else the newest whole checkpoint. Says what came of it."""
     newest = max(progress.get("checkpoints") or [0])
-    if progress.get("phase") == "finished":
+    finished = progress.get("phase") == "finished"
+    if finished:
         what, patterns = "the adapter", [ADAPTER, "*.json"]
     elif newest:
         what, patterns = f"checkpoint-{newest}", [f"checkpoint-{newest}/*"]
@@ -94,7 +100,7 @@ def deliver(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mappi
             env={**os.environ, **tokens},
             check=True,
             timeout=seconds,
-            stdin=subprocess.DEVNULL,
+            input=json.dumps(progress).encode() if finished else b"",
             stdout=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError) as error:
@@ -184,17 +190,18 @@ def watch(state: Path) -> None:
         moved = count(state / "meter.json")
         now, tokens = time.time(), _variables(state / "train.env")
         finished = progress.get("phase") == "finished"
-        # What is on the Hub stays there: once is enough.
+        # What is on the Hub stays there.
         hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
         if "ends_at" in lease:
             # By the clock of who wrote it.
             lease["ends_at"] += lease.get("clock_ahead_seconds", 0)
             over = lease_over(now, lease, moved) is not None
-            if not hub_has_it and over not in tried and wants_delivery(now, lease, progress, over):
+            # An adapter that the trainer has pushed itself is not sent again, only that it is a finished one.
+            if over not in tried and wants_delivery(now, lease, progress, over):
                 tried.add(over)
                 _end_training(lease)
                 said = _say(deliver(lease, progress, tokens, delivery_seconds(now, lease, over)), said)
-                hub_has_it = finished and delivered(lease, progress, tokens)
+                hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
             if reason := reason_to_end(now, lease, progress, hub_has_it, moved):
                 # Nothing is sent any more, and whose disk this is tomorrow is unknown.
                 (state / "train.env").unlink(missing_ok=True)

@@ -1,15 +1,15 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Bring home the checkpoint of a training that only the Hub has."""
+"""Bring home what of a training only the Hub has."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: hub_checkpoint
-short_description: Bring home the checkpoint of a training that only the Hub has
+module: hub_artifacts
+short_description: Bring home what of a training only the Hub has
 description:
-  - Runs on the controller. The guard of an instance that ends while nobody is there sends its newest checkpoint to the
-    Hub; with this one the run goes on from it.
+  - Runs on the controller. The guard of an instance that ends while nobody is there sends the finished adapter to the
+    Hub, or the newest checkpoint of a training that it cuts short.
   - The token is E(HF_TOKEN), and E(HF_ENDPOINT) names another Hub than the client's default.
 options:
   repo:
@@ -42,8 +42,8 @@ EXAMPLES = r"""
     journal: .fluxlora/journal.jsonl
   register: home
 
-- name: Bring home a newer checkpoint that only the Hub has
-  hub_checkpoint:
+- name: Bring home what only the Hub has
+  hub_artifacts:
     repo: my-style
     path: artifacts/my-style
     since: "{{ home.began_at }}"
@@ -54,6 +54,14 @@ RETURN = r"""
 step:
   description: The checkpoint's step; 0 when the Hub has none that is newer.
   type: int
+  returned: success
+progress:
+  description: The progress.json with which the training was finished, when its adapter is there; it comes home alone.
+  type: dict
+  returned: success
+sha256:
+  description: The finished adapter's, as the Hub says it.
+  type: str
   returned: success
 code:
   description: Why it failed; one of no_token, bad_token, unreachable, offline, download_failed, hub_error.
@@ -66,6 +74,7 @@ hint:
 """
 
 import os  # noqa: E402
+from dataclasses import asdict  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
@@ -87,13 +96,14 @@ def main() -> None:
     try:
         api = hub.client(os.environ.get("HF_TOKEN", ""), os.environ.get("HF_ENDPOINT"))
         repo = hub.full_name(api, repo)
-        step = hub.newest_checkpoint(api, repo, since=module.params["since"], above=module.params["above"])
-        if step and not module.check_mode:
-            hub.bring_home(api, repo, step, Path(module.params["path"]))
+        found = hub.look(api, repo, since=module.params["since"], above=module.params["above"])
+        anything = bool(found.step or found.progress)
+        if anything and not module.check_mode:
+            hub.bring_home(api, repo, found, Path(module.params["path"]))
     except HubError as error:
-        msg = f"Whether the Hub has a newer checkpoint of {repo} is not known: {error}; {error.hint}"
+        msg = f"What the Hub has of {repo} is not known: {error}; {error.hint}"
         module.fail_json(msg=msg, hint=error.hint, code=error.code)
-    module.exit_json(changed=bool(step), step=step)
+    module.exit_json(changed=anything, **asdict(found))
 
 
 if __name__ == "__main__":

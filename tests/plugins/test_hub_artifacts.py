@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import filecmp
+import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import playing
 import pytest
 
 from conftest import VastServer
 from fluxlora import hub
+from fluxlora.adapter import file_sha256
 from fluxlora.errors import HubError
-from fluxlora.onhost import progress
+from fluxlora.onhost import guard, progress
+
+Send = Callable[[str, Path, dict[str, Any]], str]
 
 
 def same(one: Path, other: Path) -> bool:
@@ -31,13 +37,13 @@ def test_it_comes_home_once_where_it_is_newer_and_of_this_training(
         vast,
         tmp_path,
         [
-            ("hub_checkpoint", {"repo": repo}),
-            ("hub_checkpoint", wanted | {"check_mode": True}),
-            ("hub_checkpoint", wanted | {"above": 8}),
-            ("hub_checkpoint", wanted | {"above": 12}),
-            ("hub_checkpoint", wanted | {"since": time.time() + 600}),
-            ("hub_checkpoint", wanted | {"repo": "rehearsal/never-made"}),
-            ("hub_checkpoint", wanted | {"environment": {"HF_TOKEN": ""}}),
+            ("hub_artifacts", {"repo": repo}),
+            ("hub_artifacts", wanted | {"check_mode": True}),
+            ("hub_artifacts", wanted | {"above": 8}),
+            ("hub_artifacts", wanted | {"above": 12}),
+            ("hub_artifacts", wanted | {"since": time.time() + 600}),
+            ("hub_artifacts", wanted | {"repo": "rehearsal/never-made"}),
+            ("hub_artifacts", wanted | {"environment": {"HF_TOKEN": ""}}),
         ],
         HF_ENDPOINT=vast.hub_url,
         HF_TOKEN=vast.hub_token,
@@ -62,9 +68,33 @@ def test_what_has_only_half_arrived_is_none_and_the_next_call_has_the_whole(
 
     vast.hub_fault("hub_down", times=99)
     with pytest.raises(HubError):
-        hub.bring_home(api, f"rehearsal/{repo}", 12, home)
+        hub.bring_home(api, f"rehearsal/{repo}", hub.Delivered(12), home)
     vast.hub_fault("hub_down", times=0)
     assert progress.checkpoints(home) == []
 
-    hub.bring_home(api, f"rehearsal/{repo}", 12, home)
+    hub.bring_home(api, f"rehearsal/{repo}", hub.Delivered(12), home)
     assert same(home / "checkpoint-12", sent)
+
+
+def test_a_finished_adapter_comes_home_alone_with_the_progress_it_was_finished_with(
+    vast: VastServer, tmp_path: Path, sent_checkpoint: tuple[str, Path], send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The stand-in speaks LFS alone.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    (repo, sent), home, began = sent_checkpoint, tmp_path / "home", time.time() - 600
+    adapter = sent.parent / guard.ADAPTER
+    adapter.write_bytes(b"the adapter" * 1000)
+    api = hub.client(vast.hub_token, vast.hub_url)
+    api.upload_file(repo_id=f"rehearsal/{repo}", path_or_fileobj=adapter, path_in_repo=adapter.name)
+    pushed = hub.look(api, f"rehearsal/{repo}", since=began)
+    assert not pushed.progress, "the trainer pushes the adapter of each checkpoint under this name"
+
+    finished = {"phase": "finished", "step": 24, "checkpoints": [12, 24]}
+    assert send(repo, sent.parent, finished) == "the adapter was delivered to the Hub"
+    found = hub.look(api, f"rehearsal/{repo}", since=began)
+    assert (found.progress, found.sha256) == (finished, file_sha256(adapter))
+    assert not hub.look(api, f"rehearsal/{repo}", since=time.time() + 600).progress, "another training's"
+
+    hub.bring_home(api, f"rehearsal/{repo}", found, home)
+    assert {path.name for path in home.iterdir()} == {guard.ADAPTER, "progress.json"}
+    assert json.loads((home / "progress.json").read_text()) == finished
