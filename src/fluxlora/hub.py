@@ -106,9 +106,12 @@ def bring_home(api: HfApi, repo: str, found: Delivered, folder: Path) -> None:
 
 
 def _progress(api: HfApi, repo: str) -> dict[str, Any]:
+    """A stranger's host has written it."""
     with TemporaryDirectory() as folder:
-        file = ask(lambda: api.hf_hub_download(repo, guard.FINISHED, local_dir=folder), repo)
-        return dict(json.loads(Path(file).read_text(encoding="utf-8")))
+        told = ask(
+            lambda: json.loads(Path(api.hf_hub_download(repo, guard.FINISHED, local_dir=folder)).read_text()), repo
+        )
+    return told if isinstance(told, dict) else {}
 
 
 def ask(question: Callable[[], _T], subject: str = "") -> _T:
@@ -118,6 +121,7 @@ def ask(question: Callable[[], _T], subject: str = "") -> _T:
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
+        LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
@@ -144,8 +148,8 @@ def ask(question: Callable[[], _T], subject: str = "") -> _T:
         raise HubError(
             "HF_HUB_OFFLINE is set, so nothing was asked", hint="unset HF_HUB_OFFLINE", code="offline"
         ) from error
-    # ValueError: what answers is no Hub.
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+    # ValueError: what answers is no Hub. LocalEntryNotFoundError: there was no answer, and the cache has none either.
+    except (httpx2.HTTPError, httpx2.InvalidURL, LocalEntryNotFoundError, ValueError) as error:
         raise HubError(
             f"the Hub does not answer ({type(error).__name__})",
             hint="check the network, and HF_ENDPOINT where it is set",
