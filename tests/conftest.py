@@ -137,7 +137,9 @@ def send(vast: VastServer) -> Callable[[str, Path, dict[str, Any]], str]:
         lease = {"repo": repo, "output_dir": str(output), "hub_python": sys.executable}
         # The stand-in speaks LFS alone.
         tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token, "HF_HUB_DISABLE_XET": "1"}
-        return guard.deliver(lease, progress, tokens, 60)
+        sent, said = guard.deliver(lease, progress, tokens, 60)
+        assert sent, said
+        return said
 
     return deliver
 

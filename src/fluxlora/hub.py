@@ -22,6 +22,7 @@ SITE = "https://huggingface.co"
 TOKENS_PAGE = f"{SITE}/settings/tokens"
 # The client itself waits for ever.
 _TIMEOUT_SECONDS = 15.0
+_STATE = "training_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _NAMES_AT_HOME = {guard.FINISHED: "progress.json"}
 
@@ -29,10 +30,22 @@ _NAMES_AT_HOME = {guard.FINISHED: "progress.json"}
 def client(token: str, endpoint: str | None) -> HfApi:
     """The Hub's client; its own Hub where no other is named."""
     import huggingface_hub  # 0.5 s, which only those should pay who ask
+    from huggingface_hub.utils._http import default_client_factory
 
-    huggingface_hub.get_session().timeout = _TIMEOUT_SECONDS
+    def patient() -> Any:
+        made = default_client_factory()
+        made.event_hooks["request"].append(_limit)
+        return made
+
+    huggingface_hub.set_client_factory(patient)
     # As the client reads it: with a slash at its end every address would have two.
     return huggingface_hub.HfApi(endpoint=(endpoint or "").rstrip("/") or None, token=token)
+
+
+def _limit(request: Any) -> None:
+    """Most questions are asked with an explicit None, which means for ever."""
+    waits = request.extensions["timeout"]
+    waits.update({name: _TIMEOUT_SECONDS for name, seconds in waits.items() if seconds is None})
 
 
 def full_name(api: HfApi, repo: str) -> str:
@@ -68,17 +81,21 @@ def look(api: HfApi, repo: str, *, since: float, above: int = 0) -> Delivered:
         if error.code == "no_such_model":
             return Delivered()
         raise
-    states = {f"{name}/training_state.json": int(found[1]) for name in names if (found := _CHECKPOINT.fullmatch(name))}
-    asked = [path for path, step in states.items() if step > above]
-    if {guard.FINISHED, guard.ADAPTER} <= names:
-        asked += [guard.FINISHED, guard.ADAPTER]
-    told = ask(lambda: api.get_paths_info(repo, asked, expand=True), repo) if asked else []
-    recent = {each.path for each in told if each.last_commit and each.last_commit.date.timestamp() >= since}
-    step = max((states[path] for path in recent & states.keys()), default=0)
+    # A folder is as new as its newest file; that of the state alone may be the same in each training.
+    steps = {name: int(found[1]) for name in names if (found := _CHECKPOINT.fullmatch(name)) and int(found[1]) > above}
+    finished = {guard.FINISHED, guard.ADAPTER} if {guard.FINISHED, guard.ADAPTER} <= names else set()
+    asked = [*steps, *(f"{name}/{_STATE}" for name in steps), *finished]
+    told = (
+        {each.path: each for each in ask(lambda: api.get_paths_info(repo, asked, expand=True), repo)} if asked else {}
+    )
+    recent = {path for path, each in told.items() if each.last_commit and each.last_commit.date.timestamp() >= since}
+    step = max((steps[name] for name in recent & steps.keys() if f"{name}/{_STATE}" in told), default=0)
     if guard.FINISHED not in recent:
         return Delivered(step)
-    digests = {each.path: each.lfs.sha256 for each in told if isinstance(each, RepoFile) and each.lfs}
-    return Delivered(step, _progress(api, repo), digests.get(guard.ADAPTER, ""))
+    adapter = told[guard.ADAPTER]
+    return Delivered(
+        step, _progress(api, repo), adapter.lfs.sha256 if isinstance(adapter, RepoFile) and adapter.lfs else ""
+    )
 
 
 def bring_home(api: HfApi, repo: str, found: Delivered, folder: Path) -> None:
@@ -87,10 +104,12 @@ def bring_home(api: HfApi, repo: str, found: Delivered, folder: Path) -> None:
     Raises HubError.
     """
     what = "adapter" if found.progress else f"checkpoint-{found.step}"
-    patterns = [guard.ADAPTER, guard.FINISHED] if found.progress else f"{what}/*"
+    files = [guard.ADAPTER, guard.FINISHED] if found.progress else [f"{what}/{_STATE}"]
     arriving = folder / f"{what}-tmp"
+    _download(api, repo, files if found.progress else [f"{what}/*"], arriving)
     try:
-        ask(lambda: api.snapshot_download(repo, allow_patterns=patterns, local_dir=arriving), repo)
+        if missing := [name for name in files if not (arriving / name).is_file()]:
+            raise FileNotFoundError(f"{missing[0]} is not among what came")
         shutil.rmtree(arriving / ".cache")
         for path in arriving.iterdir():
             home = folder / _NAMES_AT_HOME.get(path.name, path.name)
@@ -98,20 +117,35 @@ def bring_home(api: HfApi, repo: str, found: Delivered, folder: Path) -> None:
             path.rename(home)
         arriving.rmdir()
     except OSError as error:
-        raise HubError(
-            f"{what} of {repo} did not come home: {error}",
-            hint="what has arrived is kept, and the same call again goes on from there",
-            code="download_failed",
-        ) from error
+        raise _not_home(repo, error) from error
 
 
 def _progress(api: HfApi, repo: str) -> dict[str, Any]:
     """A stranger's host has written it."""
     with TemporaryDirectory() as folder:
-        told = ask(
-            lambda: json.loads(Path(api.hf_hub_download(repo, guard.FINISHED, local_dir=folder)).read_text()), repo
-        )
+        _download(api, repo, [guard.FINISHED], Path(folder))
+        try:
+            told = json.loads((Path(folder) / guard.FINISHED).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
     return told if isinstance(told, dict) else {}
+
+
+def _download(api: HfApi, repo: str, patterns: list[str], folder: Path) -> None:
+    try:
+        ask(lambda: api.snapshot_download(repo, allow_patterns=patterns, local_dir=folder), repo)
+    except HubError:
+        raise
+    except Exception as error:  # The client lets through what the disk, its own checks and hf_xet raise.
+        raise _not_home(repo, error) from error
+
+
+def _not_home(repo: str, error: Exception) -> HubError:
+    return HubError(
+        f"the files of {repo} did not come home: {error}",
+        hint="what has arrived is kept, and the same call again goes on from there",
+        code="download_failed",
+    )
 
 
 def ask(question: Callable[[], _T], subject: str = "") -> _T:
@@ -166,7 +200,9 @@ def _no_model(subject: str) -> HubError:
 def _refusal(error: Any, subject: str) -> HubError:
     status = error.response.status_code
     if status in (401, 403):
-        return HubError("not valid", hint=f"make a new one at {TOKENS_PAGE}, and: export HF_TOKEN=…", code="bad_token")
+        return HubError(
+            "HF_TOKEN is not valid", hint=f"make a new one at {TOKENS_PAGE}, and: export HF_TOKEN=…", code="bad_token"
+        )
     if status == 429 or status >= 500:
         return HubError(f"the Hub answered {status}", hint="try again in some minutes", code="unreachable")
     if status == 404 and subject:

@@ -14,7 +14,9 @@ PRESET = re.compile(r"[A-Za-z0-9_]+")
 # With a slash or a space in it no instance would be found again, and each call would rent one more.
 PREFIXES = re.compile(r"[A-Za-z0-9._-]+")
 # A host named like a group would be addressed by the group's plays.
-RESERVED = frozenset({"all", "ungrouped", "localhost", "training", "rehearsal", "vastai", "approved"})
+RESERVED = frozenset(
+    {"all", "ungrouped", "localhost", "training", "rehearsal", "vastai", "approved", "settled", "resumable"}
+)
 # vast.ai's limit at renting.
 MAX_LENGTH = 256
 

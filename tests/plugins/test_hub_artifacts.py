@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,12 +59,35 @@ def test_it_comes_home_once_where_it_is_newer_and_of_this_training(
     assert same(home / "checkpoint-12", sent)
 
 
+def test_a_checkpoint_of_this_training_is_not_taken_for_an_earlier_ones_that_had_the_same_state(
+    vast: VastServer, sent_checkpoint: tuple[str, Path], send: Send
+) -> None:
+    repo, sent = sent_checkpoint
+    api, began = hub.client(vast.hub_token, vast.hub_url), time.time() + 1
+    time.sleep(2)
+    assert hub.look(api, f"rehearsal/{repo}", since=began).step == 0
+
+    (sent / guard.ADAPTER).write_text("other weights" * 1000)
+    send(repo, sent.parent, {"phase": "training", "checkpoints": [12]})
+    assert hub.look(api, f"rehearsal/{repo}", since=began).step == 12
+
+
+def test_a_hub_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_TIMEOUT_SECONDS", 0.2)
+    # The client tries it six times, with pauses.
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(HubError) as caught:
+        hub.look(hub.client("hf_x", f"http://127.0.0.1:{server.getsockname()[1]}"), "jane/my-style", since=0)
+    assert caught.value.code == "unreachable"
+
+
 def test_what_has_only_half_arrived_is_none_and_the_next_call_has_the_whole(
     vast: VastServer, tmp_path: Path, sent_checkpoint: tuple[str, Path]
 ) -> None:
     (repo, sent), home = sent_checkpoint, tmp_path / "home"
     (home / "checkpoint-12").mkdir(parents=True)
     (home / "checkpoint-12" / "optimizer.bin").write_text("half of what a host that died had sent")
+    (home / "checkpoint-12-tmp" / "checkpoint-12").mkdir(parents=True)
     api = hub.client(vast.hub_token, vast.hub_url)
 
     vast.hub_fault("hub_down", times=99)

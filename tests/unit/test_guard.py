@@ -208,6 +208,7 @@ def cut_short(tmp_path: Path) -> dict[str, object]:
     """A lease over the folder of a training that has two checkpoints."""
     for step in (4, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "training_state.json").write_text("{}")
         (tmp_path / f"checkpoint-{step}" / "pytorch_lora_weights.safetensors").write_bytes(b"%d" % step * 1000)
     return LEASE | {"output_dir": str(tmp_path), "repo": f"cut-short-{tmp_path.name}"}
 
@@ -225,11 +226,12 @@ def hub_files(vast, name: str, environment: dict[str, str]) -> list[str]:
 def test_a_training_that_is_cut_short_leaves_its_newest_checkpoint_on_the_hub(vast, cut_short):
     tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token, "HF_HUB_DISABLE_XET": "1"}
 
-    said = guard.deliver(cut_short, {"phase": "training", "checkpoints": [4, 12]}, tokens, 60)
+    sent = guard.deliver(cut_short, {"phase": "training", "checkpoints": [4, 12]}, tokens, 60)
 
-    assert said == "checkpoint-12 was delivered to the Hub"
+    assert sent == (True, "checkpoint-12 was delivered to the Hub")
     files = hub_files(vast, str(cut_short["repo"]), tokens)
-    assert [name for name in files if "/" in name] == ["checkpoint-12/pytorch_lora_weights.safetensors"]
+    assert {name.partition("/")[0] for name in files if "/" in name} == {"checkpoint-12"}
+    assert "checkpoint-12/pytorch_lora_weights.safetensors" in files
 
 
 def test_a_finished_adapter_whose_push_had_failed_is_delivered(vast, cut_short, adapter):
@@ -237,9 +239,11 @@ def test_a_finished_adapter_whose_push_had_failed_is_delivered(vast, cut_short, 
     finished = {"phase": "finished", "checkpoints": [4, 12], "adapter": str(adapter)}
     assert not guard.delivered(cut_short, finished, tokens)
 
-    said = guard.deliver(cut_short, finished, tokens, 60)
+    sent = guard.deliver(cut_short, finished, tokens, 60)
 
-    assert said == "the adapter was delivered to the Hub"
+    assert sent == (True, "the adapter was delivered to the Hub")
+    files = hub_files(vast, str(cut_short["repo"]), tokens)
+    assert [name for name in files if name.startswith("checkpoint")] == [], "half a checkpoint would be gone on from"
     assert guard.delivered(cut_short, finished, tokens)
 
 
@@ -255,7 +259,7 @@ def test_a_finished_adapter_whose_push_had_failed_is_delivered(vast, cut_short, 
 def test_what_cannot_be_delivered_is_said_and_ends_nothing(cut_short, changes, progress, sentence):
     tokens = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_x"}
 
-    assert guard.deliver(cut_short | changes, progress, tokens, 60) == sentence
+    assert guard.deliver(cut_short | changes, progress, tokens, 60) == (False, sentence)
 
 
 def test_the_first_processs_variables_are_read_as_they_are(tmp_path):
@@ -307,6 +311,45 @@ def test_a_lease_ends_by_the_clock_of_the_computer_that_wrote_it(tmp_path):
     process.wait()
 
     assert ended
+
+
+@contextlib.contextmanager
+def watching(state: Path, hub: dict[str, str], adapter: Path, **changes: object) -> Iterator[None]:
+    """A guard in a hurry over a training that was finished, and has been left alone, long ago."""
+    lease = OVER | {"ends_at": time.time() + 3600, "output_dir": str(adapter.parent)} | changes
+    progress = {"phase": "finished", "updated_at": 1, "adapter": str(adapter)}
+    state.mkdir()
+    (state / "lease.json").write_text(json.dumps(lease))
+    (state / "progress.json").write_text(json.dumps(progress))
+    variables = hub | {"HF_HUB_DISABLE_XET": "1"}
+    (state / "train.env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    program = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import guard;"
+        "guard.LOOK_SECONDS, guard.RETRY_SECONDS = 0.1, float(sys.argv[3]); guard.watch(pathlib.Path(sys.argv[2]))"
+    )
+    retry = str(changes.get("retry", 300))
+    folder = str(Path(guard.__file__).parent)
+    with subprocess.Popen([sys.executable, "-c", program, folder, str(state), retry]) as process:
+        yield
+        process.kill()
+
+
+def test_a_pushed_adapter_is_left_with_the_word_that_it_is_finished(vast, hub, adapter, tmp_path):
+    with watching(tmp_path / "state", hub, adapter):
+        assert gone(tmp_path / "state" / "train.env")
+
+    assert guard.FINISHED in hub_files(vast, str(LEASE["repo"]), hub)
+
+
+def test_where_the_hub_does_not_take_that_word_it_is_tried_again_and_then_the_adapter_alone_must_do(
+    hub, adapter, tmp_path
+):
+    with watching(tmp_path / "patient", hub, adapter, hub_python="/no/python"):
+        time.sleep(1)
+        assert (tmp_path / "patient" / "train.env").exists(), "the next train would train it again"
+
+    with watching(tmp_path / "tired", hub, adapter, hub_python="/no/python", retry=0.1):
+        assert gone(tmp_path / "tired" / "train.env"), "an instance that does nothing would cost all of its lease"
 
 
 def test_without_tmux_the_guard_ends_its_instance_all_the_same(monkeypatch):

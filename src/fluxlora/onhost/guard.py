@@ -34,16 +34,17 @@ TIMEOUT_SECONDS = 30
 ADAPTER = "pytorch_lora_weights.safetensors"
 # Beside a finished adapter: the progress it was finished with. Without it, a file of that name may be any checkpoint's.
 FINISHED = "fluxlora.json"
-# For the python that has the trainer's own huggingface_hub: repository, folder, patterns; and on standard input the
-# progress, where it is finished.
-UPLOAD = f"""
+# While the Hub does not take it: how often it is tried, before what the trainer has pushed itself must do.
+RETRY_SECONDS = 300
+TRIES = 3
+# For the python that has the trainer's own huggingface_hub: repository, folder, pattern of what stays, patterns of what
+# goes. In one commit: the Hub has all of it or nothing.
+UPLOAD = """
 import sys
 from huggingface_hub import HfApi
-name, folder, *patterns = sys.argv[1:]
+name, folder, ignored, *patterns = sys.argv[1:]
 repo = HfApi().create_repo(name, private=True, exist_ok=True).repo_id
-HfApi().upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns)
-if finished := sys.stdin.buffer.read():
-    HfApi().upload_file(repo_id=repo, path_in_repo="{FINISHED}", path_or_fileobj=finished)
+HfApi().upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns, ignore_patterns=ignored)
 """
 
 
@@ -81,31 +82,35 @@ def delivery_seconds(now: float, lease: Mapping[str, Any], over: bool) -> float:
     return whole if over else max(min(whole, lease["ends_at"] - now), 1.0)
 
 
-def deliver(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str], seconds: float) -> str:
-    """Send the finished adapter to the Hub, or else the newest whole checkpoint. Says what came of it."""
+def deliver(
+    lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str], seconds: float
+) -> tuple[bool, str]:
+    """Send the finished adapter to the Hub, or else the newest whole checkpoint. Whether it did, and what to say."""
     newest = max(progress.get("checkpoints") or [0])
     finished = progress.get("phase") == "finished"
     if finished:
-        what, patterns = "the adapter", [ADAPTER, "*.json"]
+        what, ignored, patterns = "the adapter", "checkpoint-*", [ADAPTER, "*.json"]
     elif newest:
-        what, patterns = f"checkpoint-{newest}", [f"checkpoint-{newest}/*"]
+        what, ignored, patterns = f"checkpoint-{newest}", "", [f"checkpoint-{newest}/*"]
     else:
-        return "there is nothing to deliver"
+        return False, "there is nothing to deliver"
     if not lease["repo"] or not tokens.get("HF_TOKEN"):
-        return f"{what} could not be delivered: the run does not push to the Hub"
-    command = [lease["hub_python"], "-c", UPLOAD, lease["repo"], lease["output_dir"], *patterns]
+        return False, f"{what} could not be delivered: the run does not push to the Hub"
+    command = [lease["hub_python"], "-c", UPLOAD, lease["repo"], lease["output_dir"], ignored, *patterns]
     try:
+        if finished:
+            (Path(lease["output_dir"]) / FINISHED).write_text(json.dumps(progress), encoding="utf-8")
         subprocess.run(
             command,
             env={**os.environ, **tokens},
             check=True,
             timeout=seconds,
-            input=json.dumps(progress).encode() if finished else b"",
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return f"{what} could not be delivered: {type(error).__name__}"
-    return f"{what} was delivered to the Hub"
+        return False, f"{what} could not be delivered: {type(error).__name__}"
+    return True, f"{what} was delivered to the Hub"
 
 
 def delivered(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str]) -> bool:
@@ -183,26 +188,28 @@ def watch(state: Path) -> None:
     # The container's start leads to one as well, see orphan.py: it waits here until the other is gone.
     alone = (state / "guard.lock").open("w", encoding="utf-8")
     fcntl.flock(alone, fcntl.LOCK_EX)
-    said, hub_has_it = "", False
-    tried: set[bool] = set()  # a Hub that was down when the adapter was finished may be back at the lease's end
+    said, hub_has_it, sent, tries = "", False, False, 0
+    # When it may be tried, before the lease is over and then: a Hub that was down may be back.
+    next_try = {False: 0.0, True: 0.0}
     while True:
         lease, progress = _read(state / "lease.json"), _read(state / "progress.json")
         moved = count(state / "meter.json")
         now, tokens = time.time(), _variables(state / "train.env")
         finished = progress.get("phase") == "finished"
-        # What is on the Hub stays there.
+        # What is on the Hub stays there: once is enough.
         hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
         if "ends_at" in lease:
             # By the clock of who wrote it.
             lease["ends_at"] += lease.get("clock_ahead_seconds", 0)
             over = lease_over(now, lease, moved) is not None
-            # An adapter that the trainer has pushed itself is not sent again, only that it is a finished one.
-            if over not in tried and wants_delivery(now, lease, progress, over):
-                tried.add(over)
+            # An adapter that the trainer has pushed itself is there already; that it is finished nobody has said.
+            if not sent and now >= next_try[over] and wants_delivery(now, lease, progress, over):
+                next_try[over], tries = now + RETRY_SECONDS, tries + 1
                 _end_training(lease)
-                said = _say(deliver(lease, progress, tokens, delivery_seconds(now, lease, over)), said)
-                hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
-            if reason := reason_to_end(now, lease, progress, hub_has_it, moved):
+                sent, what = deliver(lease, progress, tokens, delivery_seconds(now, lease, over))
+                said = _say(what, said)
+            done = sent or (hub_has_it and tries >= TRIES)
+            if reason := reason_to_end(now, lease, progress, done, moved):
                 # Nothing is sent any more, and whose disk this is tomorrow is unknown.
                 (state / "train.env").unlink(missing_ok=True)
                 said = _say(f"{reason}: {_destroyed(lease)}", said)
