@@ -86,7 +86,7 @@ checks:
   type: list
   elements: dict
   sample:
-    - {name: hub token, state: failed, sentence: not valid, remedy: "export HF_TOKEN=…", code: bad_token}
+    - {name: hub token, state: failed, sentence: HF_TOKEN is not valid, remedy: "export HF_TOKEN=…", code: bad_token}
 failures:
   description: The names of those that failed.
   returned: success
