@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 import requests
 
+from fluxlora.onhost import guard
+
 ROOT = Path(__file__).parents[2]
 TINY_FLUX = ROOT / "src/fluxlora/rehearsal/tiny_flux"
 MODEL = "black-forest-labs/FLUX.1-dev"
@@ -130,6 +132,27 @@ def client(request: pytest.FixtureRequest, hub: Hub, tmp_path_factory: pytest.Te
         assert process.stdin
         process.stdin.close()
         process.wait(20)
+
+
+@pytest.mark.parametrize("version", ["2.x", OLD_CLIENT])
+def test_what_a_guard_sends_arrives_with_either_client(
+    hub: Hub, version: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    python = sys.executable if version == "2.x" else request.getfixturevalue("old_python")
+    for name in (guard.ADAPTER, "checkpoint-4/training_state.json", f"checkpoint-4/{guard.ADAPTER}"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    repository = f"guarded-{version.replace('.', '-')}"
+    lease = {"repo": repository, "output_dir": str(tmp_path), "hub_python": python}
+    tokens = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+
+    for progress in ({"phase": "training", "checkpoints": [4]}, {"phase": "finished", "checkpoints": [4]}):
+        sent, said = guard.deliver(lease, progress, tokens, 60)
+        assert sent, said
+    listed = hub.call("GET", f"/api/models/rehearsal/{repository}/tree/main?recursive=true").json()
+    assert {each["path"] for each in listed if each["type"] == "file"} >= {
+        guard.ADAPTER, guard.FINISHED, "checkpoint-4/training_state.json", f"checkpoint-4/{guard.ADAPTER}",
+    }  # fmt: skip
 
 
 def digests(folder: Path) -> dict[str, str]:

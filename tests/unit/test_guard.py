@@ -27,6 +27,7 @@ LEASE = {
 }
 MOVED: dict[str, float] = {}
 FINISHED = {"phase": "finished", "updated_at": 1_000}
+FAILED = "checkpoint-4 could not be delivered"
 
 
 @pytest.mark.parametrize(
@@ -248,18 +249,28 @@ def test_a_finished_adapter_whose_push_had_failed_is_delivered(vast, cut_short, 
 
 
 @pytest.mark.parametrize(
-    ("changes", "progress", "sentence"),
+    ("changes", "progress", "arrived", "sentence"),
     [
-        ({}, {"phase": "caching"}, "there is nothing to deliver"),
-        ({"repo": ""}, {"checkpoints": [4]}, "checkpoint-4 could not be delivered: the run does not push to the Hub"),
-        ({}, {"checkpoints": [4]}, "checkpoint-4 could not be delivered: CalledProcessError"),
-        ({"hub_python": "/no/python"}, {"checkpoints": [4]}, "checkpoint-4 could not be delivered: FileNotFoundError"),
+        ({}, {"phase": "caching"}, None, "there is nothing to deliver"),
+        (
+            {"repo": ""},
+            {"checkpoints": [4]},
+            None,
+            "checkpoint-4 could not be delivered: the run does not push to the Hub",
+        ),
+        ({}, {"checkpoints": [4]}, False, "checkpoint-4 could not be delivered: CalledProcessError"),
+        (
+            {"hub_python": "/no/py"},
+            {"checkpoints": [4]},
+            False,
+            "checkpoint-4 could not be delivered: FileNotFoundError",
+        ),
     ],
 )
-def test_what_cannot_be_delivered_is_said_and_ends_nothing(cut_short, changes, progress, sentence):
+def test_what_cannot_be_delivered_is_said_and_ends_nothing(cut_short, changes, progress, arrived, sentence):
     tokens = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_x"}
 
-    assert guard.deliver(cut_short | changes, progress, tokens, 60) == (False, sentence)
+    assert guard.deliver(cut_short | changes, progress, tokens, 60) == (arrived, sentence)
 
 
 def test_the_first_processs_variables_are_read_as_they_are(tmp_path):
@@ -314,28 +325,41 @@ def test_a_lease_ends_by_the_clock_of_the_computer_that_wrote_it(tmp_path):
 
 
 @contextlib.contextmanager
-def watching(state: Path, hub: dict[str, str], adapter: Path, **changes: object) -> Iterator[None]:
-    """A guard in a hurry over a training that was finished, and has been left alone, long ago."""
-    lease = OVER | {"ends_at": time.time() + 3600, "output_dir": str(adapter.parent)} | changes
-    progress = {"phase": "finished", "updated_at": 1, "adapter": str(adapter)}
+def watching(
+    state: Path, tokens: dict[str, str], lease: dict[str, object], progress: dict[str, object], retry: float = 300
+) -> Iterator[None]:
+    """A guard in a hurry over an instance in this state."""
     state.mkdir()
-    (state / "lease.json").write_text(json.dumps(lease))
+    (state / "lease.json").write_text(json.dumps(OVER | lease))
     (state / "progress.json").write_text(json.dumps(progress))
-    variables = hub | {"HF_HUB_DISABLE_XET": "1"}
+    variables = tokens | {"HF_HUB_DISABLE_XET": "1"}
     (state / "train.env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
     program = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import guard;"
         "guard.LOOK_SECONDS, guard.RETRY_SECONDS = 0.1, float(sys.argv[3]); guard.watch(pathlib.Path(sys.argv[2]))"
     )
-    retry = str(changes.get("retry", 300))
-    folder = str(Path(guard.__file__).parent)
-    with subprocess.Popen([sys.executable, "-c", program, folder, str(state), retry]) as process:
+    command = [sys.executable, "-c", program, Path(guard.__file__).parent, state, str(retry)]
+    with subprocess.Popen(command) as process:
         yield
         process.kill()
 
 
+def left_alone(adapter: Path, **changes: object) -> tuple[dict[str, object], dict[str, object]]:
+    """Lease and progress of a training that was finished long ago."""
+    lease = {"ends_at": time.time() + 3600, "output_dir": str(adapter.parent), **changes}
+    return lease, {"phase": "finished", "updated_at": 1, "adapter": str(adapter)}
+
+
+def python(folder: Path, before: str) -> str:
+    """An interpreter that does this first."""
+    file = folder / "python"
+    file.write_text(f'#!/bin/sh\n{before}\nexec {sys.executable} "$@"\n')
+    file.chmod(0o755)
+    return str(file)
+
+
 def test_a_pushed_adapter_is_left_with_the_word_that_it_is_finished(vast, hub, adapter, tmp_path):
-    with watching(tmp_path / "state", hub, adapter):
+    with watching(tmp_path / "state", hub, *left_alone(adapter)):
         assert gone(tmp_path / "state" / "train.env")
 
     assert guard.FINISHED in hub_files(vast, str(LEASE["repo"]), hub)
@@ -344,12 +368,41 @@ def test_a_pushed_adapter_is_left_with_the_word_that_it_is_finished(vast, hub, a
 def test_where_the_hub_does_not_take_that_word_it_is_tried_again_and_then_the_adapter_alone_must_do(
     hub, adapter, tmp_path
 ):
-    with watching(tmp_path / "patient", hub, adapter, hub_python="/no/python"):
+    with watching(tmp_path / "patient", hub, *left_alone(adapter, hub_python="/no/python")):
         time.sleep(1)
         assert (tmp_path / "patient" / "train.env").exists(), "the next train would train it again"
 
-    with watching(tmp_path / "tired", hub, adapter, hub_python="/no/python", retry=0.1):
+    with watching(tmp_path / "tired", hub, *left_alone(adapter, hub_python="/no/python"), retry=0.1):
         assert gone(tmp_path / "tired" / "train.env"), "an instance that does nothing would cost all of its lease"
+
+
+def test_the_end_of_the_lease_waits_for_a_hub_that_is_down_for_a_moment(vast, cut_short, tmp_path):
+    tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token}
+    once = python(tmp_path, f"[ -e {tmp_path}/tried ] || {{ touch {tmp_path}/tried; exit 1; }}")
+    lease = cut_short | {"ends_at": time.time() - 1, "delivery_minutes": 30, "hub_python": once}
+    with watching(tmp_path / "state", tokens, lease, {"phase": "training", "checkpoints": [4, 12]}, retry=0.1):
+        assert gone(tmp_path / "state" / "train.env")
+
+    assert "checkpoint-12/training_state.json" in hub_files(vast, str(cut_short["repo"]), tokens)
+
+
+def test_a_lease_that_is_prolonged_while_the_guard_sends_is_a_lease(vast, cut_short, tmp_path):
+    tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token}
+    state = tmp_path / "state"
+    prolonged = tmp_path / "prolonged.json"
+    prolonged.write_text(json.dumps(OVER | {"ends_at": time.time() + 3600}))
+    lease = cut_short | {
+        "ends_at": time.time() - 1,
+        "hub_python": python(tmp_path, f"mv {prolonged} {state}/lease.json"),
+    }
+    with watching(state, tokens, lease, {"phase": "training", "checkpoints": [4, 12]}, retry=0.1):
+        deadline = time.monotonic() + 10
+        while prolonged.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(3)
+        assert (state / "train.env").exists(), "somebody has paid for more"
+
+    assert "checkpoint-12/training_state.json" in hub_files(vast, str(cut_short["repo"]), tokens)
 
 
 def test_without_tmux_the_guard_ends_its_instance_all_the_same(monkeypatch):

@@ -24,6 +24,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ TIMEOUT_SECONDS = 30
 ADAPTER = "pytorch_lora_weights.safetensors"
 # Beside a finished adapter: the progress it was finished with. Without it, a file of that name may be any checkpoint's.
 FINISHED = "fluxlora.json"
-# While the Hub does not take it: how often it is tried, before what the trainer has pushed itself must do.
+# While the Hub does not take it: after how long it is tried again; and how often, before the lease's end has its way or
+# the adapter that the trainer has pushed itself must do.
 RETRY_SECONDS = 300
 TRIES = 3
 # For the python that has the trainer's own huggingface_hub: repository, folder, pattern of what stays, patterns of what
@@ -44,7 +46,7 @@ import sys
 from huggingface_hub import HfApi
 name, folder, ignored, *patterns = sys.argv[1:]
 repo = HfApi().create_repo(name, private=True, exist_ok=True).repo_id
-HfApi().upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns, ignore_patterns=ignored)
+HfApi().upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns, ignore_patterns=ignored.split())
 """
 
 
@@ -82,10 +84,18 @@ def delivery_seconds(now: float, lease: Mapping[str, Any], over: bool) -> float:
     return whole if over else max(min(whole, lease["ends_at"] - now), 1.0)
 
 
+def sendable(progress: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What there is to send, so that the same is not sent twice, and another training's is."""
+    return (progress.get("started_at"), progress.get("phase") == "finished", max(progress.get("checkpoints") or [0]))
+
+
 def deliver(
     lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str], seconds: float
-) -> tuple[bool, str]:
-    """Send the finished adapter to the Hub, or else the newest whole checkpoint. Whether it did, and what to say."""
+) -> tuple[bool | None, str]:
+    """Send the finished adapter to the Hub, or else the newest whole checkpoint.
+
+    Whether it did, None where it never will; and what to say.
+    """
     newest = max(progress.get("checkpoints") or [0])
     finished = progress.get("phase") == "finished"
     if finished:
@@ -93,9 +103,9 @@ def deliver(
     elif newest:
         what, ignored, patterns = f"checkpoint-{newest}", "", [f"checkpoint-{newest}/*"]
     else:
-        return False, "there is nothing to deliver"
+        return None, "there is nothing to deliver"
     if not lease["repo"] or not tokens.get("HF_TOKEN"):
-        return False, f"{what} could not be delivered: the run does not push to the Hub"
+        return None, f"{what} could not be delivered: the run does not push to the Hub"
     command = [lease["hub_python"], "-c", UPLOAD, lease["repo"], lease["output_dir"], ignored, *patterns]
     try:
         if finished:
@@ -183,18 +193,55 @@ def count(file: Path) -> dict[str, Any]:
     return meter
 
 
+@dataclass
+class Delivery:
+    """What has been sent of a training, and when what the Hub did not take may be tried again."""
+
+    sent: Any = None
+    tries: int = 0
+    _of: Any = None
+    _next: float = 0.0
+    _over_since: float = 0.0
+
+    def look(self, now: float, what: Any, over: bool) -> None:
+        """The lease's end has tries of its own, and so has what is new."""
+        self._over_since = (self._over_since or now) if over else 0.0
+        if self._of != (what, over):
+            self._of, self.tries, self._next = (what, over), 0, 0.0
+
+    def seconds(self, now: float, lease: Mapping[str, Any], over: bool) -> float:
+        """How long sending may still take."""
+        return delivery_seconds(now, lease, over) - (now - self._over_since if over else 0.0)
+
+    def hopeless(self, seconds: float) -> bool:
+        """Whether the lease's end must not wait for it any longer."""
+        return self.tries >= TRIES or seconds <= 0
+
+    def due(self, now: float) -> bool:
+        """Whether it may be tried, which counts as a try."""
+        if now < self._next:
+            return False
+        self.tries, self._next = self.tries + 1, now + RETRY_SECONDS
+        return True
+
+    def note(self, what: Any, arrived: bool | None) -> None:
+        """What became of a try."""
+        if arrived:
+            self.sent = what
+        elif arrived is None:
+            self.tries = TRIES
+
+
 def watch(state: Path) -> None:
     """Look until there is a reason, deliver, then ask until the instance is gone, and this program with it."""
     # The container's start leads to one as well, see orphan.py: it waits here until the other is gone.
     alone = (state / "guard.lock").open("w", encoding="utf-8")
     fcntl.flock(alone, fcntl.LOCK_EX)
-    said, hub_has_it, sent, tries = "", False, False, 0
-    # When it may be tried, before the lease is over and then: a Hub that was down may be back.
-    next_try = {False: 0.0, True: 0.0}
+    said, hub_has_it, delivery = "", False, Delivery()
     while True:
         lease, progress = _read(state / "lease.json"), _read(state / "progress.json")
         moved = count(state / "meter.json")
-        now, tokens = time.time(), _variables(state / "train.env")
+        now, tokens, what = time.time(), _variables(state / "train.env"), sendable(progress)
         finished = progress.get("phase") == "finished"
         # What is on the Hub stays there: once is enough.
         hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
@@ -202,14 +249,21 @@ def watch(state: Path) -> None:
             # By the clock of who wrote it.
             lease["ends_at"] += lease.get("clock_ahead_seconds", 0)
             over = lease_over(now, lease, moved) is not None
+            delivery.look(now, what, over)
+            seconds = delivery.seconds(now, lease, over)
             # An adapter that the trainer has pushed itself is there already; that it is finished nobody has said.
-            if not sent and now >= next_try[over] and wants_delivery(now, lease, progress, over):
-                next_try[over], tries = now + RETRY_SECONDS, tries + 1
+            wanted = delivery.sent != what and wants_delivery(now, lease, progress, over)
+            waits = wanted and over and not delivery.hopeless(seconds)
+            if (waits or (wanted and not over)) and delivery.due(now):
                 _end_training(lease)
-                sent, what = deliver(lease, progress, tokens, delivery_seconds(now, lease, over))
-                said = _say(what, said)
-            done = sent or (hub_has_it and tries >= TRIES)
-            if reason := reason_to_end(now, lease, progress, done, moved):
+                arrived, sentence = deliver(lease, progress, tokens, seconds)
+                delivery.note(what, arrived)
+                said = _say(sentence, said)
+                # That took a while: the lease may have been prolonged, and another training be going on.
+                continue
+            done = delivery.sent == what or (hub_has_it and delivery.tries >= TRIES)
+            reason = None if waits else reason_to_end(now, lease, progress, finished and done, moved)
+            if reason:
                 # Nothing is sent any more, and whose disk this is tomorrow is unknown.
                 (state / "train.env").unlink(missing_ok=True)
                 said = _say(f"{reason}: {_destroyed(lease)}", said)
