@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -104,6 +107,9 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
         downloading=downloading, training=training, given_back=given_back,
     )  # fmt: skip
     bench.more = {}
+    for left in running("ansible-playbook", "run_name=killed", str(bench.folder)):
+        with suppress(ProcessLookupError):
+            os.kill(left, signal.SIGKILL)
 
 
 def held(bench: Bench) -> bool:
@@ -132,7 +138,7 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     assert not list(bench.artifacts("killed").glob("checkpoint-*-tmp")), "what was half written has stayed there"
     training_log = (bench.artifacts("killed") / "training.log").read_text()
     assert "Loading LoRA weights from Path: " in training_log, "the killed trainer went on from its last checkpoint"
-    # Other workers may stay: ansible-core lets one that has much to say wait for its controller for ever.
+    # Other workers may stay until they are killed: ansible-core lets one that has much to say wait for ever.
     assert killed.following == set(), "the next controller's training was followed by the killed one's worker too"
 
 
