@@ -340,8 +340,10 @@ def watching(
     )
     command = [sys.executable, "-c", program, Path(guard.__file__).parent, state, str(retry)]
     with subprocess.Popen(command) as process:
-        yield
-        process.kill()
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def left_alone(adapter: Path, **changes: object) -> tuple[dict[str, object], dict[str, object]]:
