@@ -43,6 +43,11 @@ class VastServer:
         """Arm a named fault."""
         self.call("POST", "/rehearsal/faults", {"name": name, "times": times}).raise_for_status()
 
+    @property
+    def hub_environment(self) -> dict[str, str]:
+        """For the Hub's real client in another process. The stand-in speaks LFS alone, and no Xet."""
+        return {"HF_ENDPOINT": self.hub_url, "HF_TOKEN": self.hub_token, "HF_HUB_DISABLE_XET": "1"}
+
     def hub_fault(self, name: str, times: int = 1) -> None:
         """Arm a named fault of the Hub; no times disarm it."""
         headers = {"Authorization": f"Bearer {self.hub_token}"}
@@ -135,9 +140,7 @@ def send(vast: VastServer) -> Callable[[str, Path, dict[str, Any]], str]:
 
     def deliver(repo: str, output: Path, progress: dict[str, Any]) -> str:
         lease = {"repo": repo, "output_dir": str(output), "hub_python": sys.executable}
-        # The stand-in speaks LFS alone.
-        tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token, "HF_HUB_DISABLE_XET": "1"}
-        sent, said = guard.deliver(lease, progress, tokens, 60)
+        sent, said = guard.deliver(lease, progress, vast.hub_environment, 60)
         assert sent, said
         return said
 

@@ -20,32 +20,29 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 SITE = "https://huggingface.co"
 TOKENS_PAGE = f"{SITE}/settings/tokens"
-# The client itself waits for ever.
-_TIMEOUT_SECONDS = 15.0
 _STATE = "training_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _NAMES_AT_HOME = {guard.FINISHED: "progress.json"}
 
 
-def client(token: str, endpoint: str | None) -> HfApi:
-    """The Hub's client; its own Hub where no other is named."""
+def client(token: str, endpoint: str | None, *, timeout_seconds: float = 15.0) -> HfApi:
+    """The Hub's client, which waits no longer than that for a word; its own Hub where no other is named."""
     import huggingface_hub  # 0.5 s, which only those should pay who ask
     from huggingface_hub.utils._http import default_client_factory
 
-    def patient() -> Any:
+    def limit(request: Any) -> None:
+        # Most questions are asked with an explicit None, which means for ever.
+        waits = request.extensions["timeout"]
+        waits.update({name: timeout_seconds for name, seconds in waits.items() if seconds is None})
+
+    def limited() -> Any:
         made = default_client_factory()
-        made.event_hooks["request"].append(_limit)
+        made.event_hooks["request"].append(limit)
         return made
 
-    huggingface_hub.set_client_factory(patient)
+    huggingface_hub.set_client_factory(limited)
     # As the client reads it: with a slash at its end every address would have two.
     return huggingface_hub.HfApi(endpoint=(endpoint or "").rstrip("/") or None, token=token)
-
-
-def _limit(request: Any) -> None:
-    """Most questions are asked with an explicit None, which means for ever."""
-    waits = request.extensions["timeout"]
-    waits.update({name: _TIMEOUT_SECONDS for name, seconds in waits.items() if seconds is None})
 
 
 def full_name(api: HfApi, repo: str) -> str:

@@ -81,15 +81,14 @@ def training_began(entries: Sequence[Entry]) -> float | None:
 def newest_instance(entries: Sequence[Entry]) -> dict[str, Any]:
     """The last one that was rented for the training that goes on, as `report.build` wants it; empty for none."""
     rents = [each for each in since_delivery(entries) if each.event is Event.RENTED]
+    if not rents:
+        return {}
+    last = rents[-1]
     return {
-        name: value
-        for each in rents[-1:]
-        for name, value in {
-            "id": each.instance_id,
-            "gpu": each.facts.get("gpu_name"),
-            "price_per_hour": each.facts.get("price_per_hour"),
-            "started_at": each.at,
-        }.items()
+        "id": last.instance_id,
+        "gpu": last.facts.get("gpu_name"),
+        "price_per_hour": last.facts.get("price_per_hour"),
+        "started_at": last.at,
     }
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import filecmp
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,11 +76,12 @@ def test_a_checkpoint_of_this_training_is_not_taken_for_an_earlier_ones_that_had
 
 
 def test_a_hub_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "_TIMEOUT_SECONDS", 0.2)
     # The client tries it six times, with pauses.
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(HubError) as caught:
-        hub.look(hub.client("hf_x", f"http://127.0.0.1:{server.getsockname()[1]}"), "jane/my-style", since=0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        api = hub.client("hf_x", f"http://127.0.0.1:{server.getsockname()[1]}", timeout_seconds=0.2)
+        with pytest.raises(HubError) as caught:
+            hub.look(api, "jane/my-style", since=0)
     assert caught.value.code == "unreachable"
 
 
@@ -101,15 +105,14 @@ def test_what_has_only_half_arrived_is_none_and_the_next_call_has_the_whole(
 
 
 def test_a_finished_adapter_comes_home_alone_with_the_progress_it_was_finished_with(
-    vast: VastServer, tmp_path: Path, sent_checkpoint: tuple[str, Path], send: Send, monkeypatch: pytest.MonkeyPatch
+    vast: VastServer, tmp_path: Path, sent_checkpoint: tuple[str, Path], send: Send
 ) -> None:
-    # The stand-in speaks LFS alone.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     (repo, sent), home, began = sent_checkpoint, tmp_path / "home", time.time() - 600
     adapter = sent.parent / guard.ADAPTER
     adapter.write_bytes(b"the adapter" * 1000)
     api = hub.client(vast.hub_token, vast.hub_url)
-    api.upload_file(repo_id=f"rehearsal/{repo}", path_or_fileobj=adapter, path_in_repo=adapter.name)
+    push = [sys.executable, "-c", guard.UPLOAD, repo, adapter.parent, "", adapter.name]
+    subprocess.run(push, env=os.environ | vast.hub_environment, check=True, timeout=60)
     pushed = hub.look(api, f"rehearsal/{repo}", since=began)
     assert not pushed.progress, "the trainer pushes the adapter of each checkpoint under this name"
 

@@ -177,9 +177,8 @@ def adapter(tmp_path: Path) -> Path:
 @pytest.fixture
 def hub(vast, adapter: Path) -> dict[str, str]:
     """The Hub's stand-in, holding the adapter in the repository of the lease."""
-    tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token}
-    # The stand-in speaks LFS alone; the client reads this variable when it is imported.
-    environment = {**os.environ, **tokens, "HF_HUB_DISABLE_XET": "1"}
+    tokens = vast.hub_environment
+    environment = {**os.environ, **tokens}
     program = (
         "import sys, huggingface_hub as hub; name, path, target = sys.argv[1:];"
         "repo = hub.create_repo(name, exist_ok=True).repo_id;"
@@ -225,18 +224,18 @@ def hub_files(vast, name: str, environment: dict[str, str]) -> list[str]:
 
 
 def test_a_training_that_is_cut_short_leaves_its_newest_checkpoint_on_the_hub(vast, cut_short):
-    tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token, "HF_HUB_DISABLE_XET": "1"}
+    tokens = vast.hub_environment
 
     sent = guard.deliver(cut_short, {"phase": "training", "checkpoints": [4, 12]}, tokens, 60)
 
     assert sent == (True, "checkpoint-12 was delivered to the Hub")
     files = hub_files(vast, str(cut_short["repo"]), tokens)
-    assert {name.partition("/")[0] for name in files if "/" in name} == {"checkpoint-12"}
-    assert "checkpoint-12/pytorch_lora_weights.safetensors" in files
+    of_a_checkpoint = ["checkpoint-12/pytorch_lora_weights.safetensors", "checkpoint-12/training_state.json"]
+    assert sorted(name for name in files if "/" in name) == of_a_checkpoint
 
 
 def test_a_finished_adapter_whose_push_had_failed_is_delivered(vast, cut_short, adapter):
-    tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token, "HF_HUB_DISABLE_XET": "1"}
+    tokens = vast.hub_environment
     finished = {"phase": "finished", "checkpoints": [4, 12], "adapter": str(adapter)}
     assert not guard.delivered(cut_short, finished, tokens)
 
@@ -252,19 +251,9 @@ def test_a_finished_adapter_whose_push_had_failed_is_delivered(vast, cut_short, 
     ("changes", "progress", "arrived", "sentence"),
     [
         ({}, {"phase": "caching"}, None, "there is nothing to deliver"),
-        (
-            {"repo": ""},
-            {"checkpoints": [4]},
-            None,
-            "checkpoint-4 could not be delivered: the run does not push to the Hub",
-        ),
-        ({}, {"checkpoints": [4]}, False, "checkpoint-4 could not be delivered: CalledProcessError"),
-        (
-            {"hub_python": "/no/py"},
-            {"checkpoints": [4]},
-            False,
-            "checkpoint-4 could not be delivered: FileNotFoundError",
-        ),
+        ({"repo": ""}, {"checkpoints": [4]}, None, f"{FAILED}: the run does not push to the Hub"),
+        ({}, {"checkpoints": [4]}, False, f"{FAILED}: CalledProcessError"),
+        ({"hub_python": "/no/python"}, {"checkpoints": [4]}, False, f"{FAILED}: FileNotFoundError"),
     ],
 )
 def test_what_cannot_be_delivered_is_said_and_ends_nothing(cut_short, changes, progress, arrived, sentence):
@@ -332,8 +321,7 @@ def watching(
     state.mkdir()
     (state / "lease.json").write_text(json.dumps(OVER | lease))
     (state / "progress.json").write_text(json.dumps(progress))
-    variables = tokens | {"HF_HUB_DISABLE_XET": "1"}
-    (state / "train.env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    (state / "train.env").write_text("".join(f"{name}={value}\n" for name, value in tokens.items()))
     program = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import guard;"
         "guard.LOOK_SECONDS, guard.RETRY_SECONDS = 0.1, float(sys.argv[3]); guard.watch(pathlib.Path(sys.argv[2]))"
@@ -379,7 +367,7 @@ def test_where_the_hub_does_not_take_that_word_it_is_tried_again_and_then_the_ad
 
 
 def test_the_end_of_the_lease_waits_for_a_hub_that_is_down_for_a_moment(vast, cut_short, tmp_path):
-    tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token}
+    tokens = vast.hub_environment
     once = python(tmp_path, f"[ -e {tmp_path}/tried ] || {{ touch {tmp_path}/tried; exit 1; }}")
     lease = cut_short | {"ends_at": time.time() - 1, "delivery_minutes": 30, "hub_python": once}
     with watching(tmp_path / "state", tokens, lease, {"phase": "training", "checkpoints": [4, 12]}, retry=0.1):
@@ -389,7 +377,7 @@ def test_the_end_of_the_lease_waits_for_a_hub_that_is_down_for_a_moment(vast, cu
 
 
 def test_a_lease_that_is_prolonged_while_the_guard_sends_is_a_lease(vast, cut_short, tmp_path):
-    tokens = {"HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token}
+    tokens = vast.hub_environment
     state = tmp_path / "state"
     prolonged = tmp_path / "prolonged.json"
     prolonged.write_text(json.dumps(OVER | {"ends_at": time.time() + 3600}))

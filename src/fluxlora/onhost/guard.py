@@ -84,8 +84,11 @@ def delivery_seconds(now: float, lease: Mapping[str, Any], over: bool) -> float:
     return whole if over else max(min(whole, lease["ends_at"] - now), 1.0)
 
 
-def sendable(progress: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What there is to send, so that the same is not sent twice, and another training's is."""
+def sendable(progress: Mapping[str, Any]) -> tuple[Any, bool, int]:
+    """What there is to send: of which training, whether it is finished, its newest checkpoint.
+
+    So the same is not sent twice, and another training's is.
+    """
     return (progress.get("started_at"), progress.get("phase") == "finished", max(progress.get("checkpoints") or [0]))
 
 
@@ -96,8 +99,7 @@ def deliver(
 
     Whether it did, None where it never will; and what to say.
     """
-    newest = max(progress.get("checkpoints") or [0])
-    finished = progress.get("phase") == "finished"
+    _, finished, newest = sendable(progress)
     if finished:
         what, ignored, patterns = "the adapter", "checkpoint-*", [ADAPTER, "*.json"]
     elif newest:
@@ -242,7 +244,7 @@ def watch(state: Path) -> None:
         lease, progress = _read(state / "lease.json"), _read(state / "progress.json")
         moved = count(state / "meter.json")
         now, tokens, what = time.time(), _variables(state / "train.env"), sendable(progress)
-        finished = progress.get("phase") == "finished"
+        _, finished, _ = what
         # What is on the Hub stays there: once is enough.
         hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
         if "ends_at" in lease:
