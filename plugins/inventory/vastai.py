@@ -3,6 +3,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+
+from fluxlora.errors import FluxloraError
+from fluxlora.labels import Label
+from fluxlora.records import Instance
+from fluxlora.vastai import Vast
+
 DOCUMENTATION = r"""
 name: vastai
 short_description: The vast.ai instances of the runs
@@ -72,20 +86,6 @@ keyed_groups:
   - key: vastai_geolocation
     prefix: in
 """
-
-import hashlib  # noqa: E402
-import re  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from dataclasses import asdict  # noqa: E402
-from typing import Any  # noqa: E402
-
-from ansible.errors import AnsibleParserError  # noqa: E402
-from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable  # noqa: E402
-
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.labels import Label  # noqa: E402
-from fluxlora.records import Instance  # noqa: E402
-from fluxlora.vastai import Vast  # noqa: E402
 
 
 def host_vars(instance: Instance, label: Label | None, *, direct: bool, user: str) -> dict[str, Any]:

@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora import adapter
+
 DOCUMENTATION = r"""
 module: adapter_info
 short_description: Read an adapter's file and look at every number in it
@@ -56,12 +62,6 @@ hint:
   type: str
   returned: failure
 """
-
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora import adapter  # noqa: E402
 
 ARGUMENT_SPEC = {"path": {"type": "path", "required": True}, "sha256": {"type": "str"}}
 

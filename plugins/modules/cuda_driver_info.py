@@ -4,6 +4,13 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: cuda_driver_info
 short_description: Read the NVIDIA driver's version, the newest CUDA it runs, and the GPUs
@@ -46,13 +53,6 @@ problem:
   type: str
   sample: nvidia-smi is not on this host.
 """
-
-import re  # noqa: E402
-import shutil  # noqa: E402
-import subprocess  # noqa: E402
-from typing import Any  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 QUERY = "--query-gpu=driver_version,name,compute_cap,memory.total"
 # Drivers from 610 on call it "CUDA UMD Version".

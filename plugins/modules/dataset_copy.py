@@ -4,6 +4,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.dataset import copy, printable
+from fluxlora.errors import FluxloraError
+
 DOCUMENTATION = r"""
 module: dataset_copy
 short_description: Write a corrected copy of a dataset
@@ -67,13 +74,6 @@ hint:
   type: str
   returned: failure
 """
-
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora.dataset import copy, printable  # noqa: E402
-from fluxlora.errors import FluxloraError  # noqa: E402
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},

@@ -4,6 +4,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora import doctor
+
 DOCUMENTATION = r"""
 module: doctor_info
 short_description: Prove every credential, and what else a run needs, before anything is spent
@@ -102,13 +109,6 @@ credit_usd:
   returned: success
   type: float
 """
-
-import os  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora import doctor  # noqa: E402
 
 ARGUMENT_SPEC = {
     "subjects": {

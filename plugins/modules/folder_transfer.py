@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.transfer import SshTarget, TransferError, pull, push
+
 DOCUMENTATION = r"""
 module: folder_transfer
 short_description: Carry a folder to or from an instance by rsync
@@ -102,12 +108,6 @@ hint:
   type: str
   returned: failure
 """
-
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora.transfer import SshTarget, TransferError, pull, push  # noqa: E402
 
 SSH_SPEC = {
     "host": {"type": "str", "required": True},

@@ -4,6 +4,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.journal import Journal, JournalError
+from fluxlora.losses import checkpoint_at_home, newest_instance, replacements, training_began
+
 DOCUMENTATION = r"""
 module: home_checkpoint_info
 short_description: The checkpoint at home from which a run goes on on a fresh instance
@@ -68,13 +75,6 @@ hint:
   type: str
   returned: failure
 """
-
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora.journal import Journal, JournalError  # noqa: E402
-from fluxlora.losses import checkpoint_at_home, newest_instance, replacements, training_began  # noqa: E402
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},

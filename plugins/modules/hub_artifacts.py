@@ -4,6 +4,15 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora import hub
+from fluxlora.errors import HubError
+
 DOCUMENTATION = r"""
 module: hub_artifacts
 short_description: Bring home what of a training only the Hub has
@@ -72,15 +81,6 @@ hint:
   type: str
   returned: failure
 """
-
-import os  # noqa: E402
-from dataclasses import asdict  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora import hub  # noqa: E402
-from fluxlora.errors import HubError  # noqa: E402
 
 ARGUMENT_SPEC = {
     "repo": {"type": "str", "required": True},

@@ -4,6 +4,15 @@
 
 from __future__ import annotations
 
+import glob
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: python_interpreter_info
 short_description: Find a python interpreter that can make virtual environments
@@ -48,15 +57,6 @@ rejected:
   elements: dict
   sample: [{path: /usr/bin/python3.11, reason: /usr/bin/python3.11 has no ensurepip.}]
 """
-
-import glob  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import shutil  # noqa: E402
-import subprocess  # noqa: E402
-from collections.abc import Iterator, Sequence  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 ARGUMENT_SPEC = {
     "version": {"type": "str", "required": True},

@@ -4,6 +4,18 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.budget import Terms
+from fluxlora.errors import FluxloraError
+from fluxlora.journal import Journal
+from fluxlora.spending import account
+from fluxlora.work import Work
+
 DOCUMENTATION = r"""
 module: run_budget_info
 short_description: What a run has cost, and what is left of its budget and its time
@@ -110,18 +122,6 @@ hint:
   returned: failure
   type: str
 """
-
-import time  # noqa: E402
-from dataclasses import replace  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora.budget import Terms  # noqa: E402
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.journal import Journal  # noqa: E402
-from fluxlora.spending import account  # noqa: E402
-from fluxlora.work import Work  # noqa: E402
 
 ARGUMENT_SPEC = {
     "run": {"type": "str", "required": True},

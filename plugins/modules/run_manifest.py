@@ -4,6 +4,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora import report
+from fluxlora.errors import FluxloraError
+from fluxlora.journal import Journal
+
 DOCUMENTATION = r"""
 module: run_manifest
 short_description: Write down what came home of a run
@@ -82,14 +90,6 @@ hint:
   type: str
   returned: failure
 """
-
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora import report  # noqa: E402
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.journal import Journal  # noqa: E402
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},

@@ -4,6 +4,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora import imported
+from fluxlora.errors import FluxloraError
+from fluxlora.run import project_dir
+
 DOCUMENTATION = r"""
 module: training_import
 short_description: Turn SimpleTuner's own files into a run
@@ -83,14 +91,6 @@ hint:
   type: str
   returned: failure
 """
-
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora import imported  # noqa: E402
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.run import project_dir  # noqa: E402
 
 ARGUMENT_SPEC = {
     "files": {"type": "list", "elements": "path", "required": True},

@@ -4,6 +4,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora import plan, presets
+from fluxlora.dataset import Wanted, scan
+from fluxlora.errors import FluxloraError
+from fluxlora.run import project_dir
+
 DOCUMENTATION = r"""
 module: training_plan
 short_description: Plan a run before anything is spent
@@ -144,17 +155,6 @@ hint:
   type: str
   returned: failure
 """
-
-from collections.abc import Mapping  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora import plan, presets  # noqa: E402
-from fluxlora.dataset import Wanted, scan  # noqa: E402
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.run import project_dir  # noqa: E402
 
 ARGUMENT_SPEC = {
     "run": {"type": "str", "required": True},

@@ -4,6 +4,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora import presets
+from fluxlora.errors import FluxloraError
+from fluxlora.run import project_dir
+
 DOCUMENTATION = r"""
 module: training_preset_info
 short_description: Read the presets, what they set and why
@@ -58,15 +67,6 @@ hint:
   type: str
   returned: failure
 """
-
-from dataclasses import asdict  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora import presets  # noqa: E402
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.run import project_dir  # noqa: E402
 
 ARGUMENT_SPEC = {"presets": {"type": "raw", "default": []}, "project_dir": {"type": "path"}}
 

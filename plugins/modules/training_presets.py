@@ -4,6 +4,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora import presets
+from fluxlora.errors import FluxloraError
+from fluxlora.run import project_dir
+
 DOCUMENTATION = r"""
 module: training_presets
 short_description: Resolve the presets of a run
@@ -53,14 +61,6 @@ hint:
   type: str
   returned: failure
 """
-
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora import presets  # noqa: E402
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.run import project_dir  # noqa: E402
 
 ARGUMENT_SPEC = {"presets": {"type": "raw", "required": True}, "project_dir": {"type": "path"}}
 

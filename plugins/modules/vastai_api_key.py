@@ -4,6 +4,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora import minting
+from fluxlora.doctor.account import LEAST
+from fluxlora.errors import VastError
+from fluxlora.vastai import Vast, key_files
+
 DOCUMENTATION = r"""
 module: vastai_api_key
 short_description: Have a vast.ai key of small scope in the official client's own file
@@ -70,16 +80,6 @@ hint:
   returned: failure
   type: str
 """
-
-import os  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora import minting  # noqa: E402
-from fluxlora.doctor.account import LEAST  # noqa: E402
-from fluxlora.errors import VastError  # noqa: E402
-from fluxlora.vastai import Vast, key_files  # noqa: E402
 
 ARGUMENT_SPEC = {
     "api_key": {"type": "str", "no_log": True},

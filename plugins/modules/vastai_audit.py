@@ -4,6 +4,18 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.audit import Audit, as_facts, audit, since
+from fluxlora.errors import FluxloraError
+from fluxlora.journal import Event, Journal
+from fluxlora.refusals import Forbidden
+from fluxlora.vastai import Vast
+
 DOCUMENTATION = r"""
 module: vastai_audit
 short_description: Find the vast.ai instances that cost money and should not
@@ -109,18 +121,6 @@ hint:
   returned: failure
   type: str
 """
-
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora.audit import Audit, as_facts, audit, since  # noqa: E402
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.journal import Event, Journal  # noqa: E402
-from fluxlora.refusals import Forbidden  # noqa: E402
-from fluxlora.vastai import Vast  # noqa: E402
 
 ARGUMENT_SPEC = {
     "api_key": {"type": "str", "no_log": True},

@@ -4,6 +4,24 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.errors import FluxloraError, InputError
+from fluxlora.journal import Journal
+from fluxlora.labels import Label
+from fluxlora.losses import loss
+from fluxlora.records import Offer, number_of, whole_of
+from fluxlora.renting import Limits, ensure_instance
+from fluxlora.renting.arrival import Waits
+from fluxlora.renting.attempts import Attempts, Choice
+from fluxlora.renting.ending import Ensured, ensure_absent, ensure_stopped
+from fluxlora.renting.login import Login
+from fluxlora.vastai import Rent, Vast
+
 DOCUMENTATION = r"""
 module: vastai_instance
 short_description: Rent, stop or destroy the vast.ai instance of a run
@@ -222,24 +240,6 @@ hint:
   returned: failure
   type: str
 """
-
-from dataclasses import asdict, fields  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora.errors import FluxloraError, InputError  # noqa: E402
-from fluxlora.journal import Journal  # noqa: E402
-from fluxlora.labels import Label  # noqa: E402
-from fluxlora.losses import loss  # noqa: E402
-from fluxlora.records import Offer, number_of, whole_of  # noqa: E402
-from fluxlora.renting import Limits, ensure_instance  # noqa: E402
-from fluxlora.renting.arrival import Waits  # noqa: E402
-from fluxlora.renting.attempts import Attempts, Choice  # noqa: E402
-from fluxlora.renting.ending import Ensured, ensure_absent, ensure_stopped  # noqa: E402
-from fluxlora.renting.login import Login  # noqa: E402
-from fluxlora.vastai import Rent, Vast  # noqa: E402
 
 ARGUMENT_SPEC = {
     "api_key": {"type": "str", "no_log": True},

@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.errors import FluxloraError
+from fluxlora.losses import wait_for_loss
+from fluxlora.vastai import Vast
+
 DOCUMENTATION = r"""
 module: vastai_loss_info
 short_description: Whether an interruptible instance that no longer answers was taken away
@@ -54,12 +60,6 @@ hint:
   returned: failure
   type: str
 """
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.losses import wait_for_loss  # noqa: E402
-from fluxlora.vastai import Vast  # noqa: E402
 
 ARGUMENT_SPEC = {
     "api_key": {"type": "str", "no_log": True},

@@ -4,6 +4,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.errors import FluxloraError
+from fluxlora.journal import Entry, Journal
+from fluxlora.offers import find
+from fluxlora.offers.requirements import Requirements
+from fluxlora.offers.speeds import corrections
+from fluxlora.renting.avoid import avoided
+from fluxlora.vastai import Vast
+from fluxlora.work import Work
+
 DOCUMENTATION = r"""
 module: vastai_offer_info
 short_description: Find vast.ai offers for a run, cheapest first
@@ -199,21 +215,6 @@ hint:
   sample: Check VAST_API_KEY.
 """
 
-import time  # noqa: E402
-from collections.abc import Mapping  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.journal import Entry, Journal  # noqa: E402
-from fluxlora.offers import find  # noqa: E402
-from fluxlora.offers.requirements import Requirements  # noqa: E402
-from fluxlora.offers.speeds import corrections  # noqa: E402
-from fluxlora.renting.avoid import avoided  # noqa: E402
-from fluxlora.vastai import Vast  # noqa: E402
-from fluxlora.work import Work  # noqa: E402
 
 # Those that are fields of Requirements as they are.
 REQUIREMENTS = {

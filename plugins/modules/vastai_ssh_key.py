@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.errors import FluxloraError
+from fluxlora.public_key import public_key
+from fluxlora.vastai import Vast
+
 DOCUMENTATION = r"""
 module: vastai_ssh_key
 short_description: Register an SSH public key with the vast.ai account
@@ -55,12 +61,6 @@ hint:
   type: str
   sample: Give the content of the .pub file.
 """
-
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from fluxlora.errors import FluxloraError  # noqa: E402
-from fluxlora.public_key import public_key  # noqa: E402
-from fluxlora.vastai import Vast  # noqa: E402
 
 ARGUMENT_SPEC = {
     "api_key": {"type": "str", "no_log": True},
