@@ -1,9 +1,14 @@
 # `make help` lists what can be done; each target is one or two lines.
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Ansible refuses every locale that is not of UTF-8, LC_ALL=C too.
+UTF8 := $(shell locale -a 2>/dev/null | grep -ixm 1 -e 'c\.utf-\?8' -e 'en_us\.utf-\?8')
+ifneq ($(UTF8),)
+export LC_ALL := $(UTF8)
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse lint test unit plugins trainers playbooks molecule rehearsal docs lock clean
+.PHONY: help setup rehearse lint test unit plugins trainers playbooks molecule rehearsal mutants docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -27,6 +32,9 @@ unit plugins trainers playbooks: setup ## one layer of the tests
 
 molecule: setup ## the roles, one by one, on hosts of their own
 	@scripts/test $(patsubst tests/%/molecule.yml,%,$(wildcard tests/molecule/*/molecule.yml))
+
+mutants: setup ## whether the tests notice small changes of what spends and guards money
+	python scripts/mutants.py
 
 docs: setup ## remake the generated pages
 	python scripts/make_docs.py

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the pages of docs/ that can be read off the code; with --check it only says whether they are out of date."""
+"""Makes the pages and the picture of docs/ from the code; with --check, only reports which are out of date."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import architecture  # beside this script
 import click
 import yaml
 
-from fluxlora import guide, presets
 from fluxlora.cli import cli
-from fluxlora.guide import ABSENT, BACKEND_FILES, Departure
-from fluxlora.offers import speeds
-from fluxlora.presets import Preset, variables_of
-from fluxlora.rehearsal.faults import FAULTS
-from fluxlora.rules import RULES, Source, Weight
-from fluxlora.work import Work
+from fluxlora.delivery.adapter import loaders
+from fluxlora.estimates import speeds
+from fluxlora.estimates.work import Work
+from fluxlora.plan.rules import RULES, Source, Weight
+from fluxlora.rehearsal.vast.faults import FAULTS
+from fluxlora.settings import guide, presets
+from fluxlora.settings.guide import ABSENT, BACKEND_FILES, Departure
+from fluxlora.settings.presets import Preset, variables_of
+from fluxlora.settings.variables import SPECIFICATIONS
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Made by `make docs`; do not edit. -->\n"
@@ -53,12 +56,14 @@ def _links(found: Iterable[Preset]) -> str:
 
 
 def variables_page(project: Path) -> str:
-    """Every variable of every role, from its argument specification and its default."""
+    """Every variable of the playbooks and of every role, from its argument specification and its default."""
     parts = [
-        f"{NOTE}\n# Variables\n\nSet any of them with `-e`, with `fluxlora train … -e NAME=VALUE`, or in "
-        "`inventory/runs.yml`. A name that no role knows is refused.\n"
+        f"{NOTE}\n# Variables\n\nSet any of them with `-e`, with `fluxlora train … -e NAME=VALUE`, in "
+        "`inventory/runs.yml`, or in a file in `inventory/host_vars/` or `group_vars/`. Every verb refuses, before it "
+        "does anything, a name that nothing reads (no role, no playbook, not Ansible itself, no template of another "
+        "variable of yours) and a value of a wrong type. Variables of runs that the call is not about do not stop it.\n"
     ]
-    for specs in sorted((project / "roles").glob("*/meta/argument_specs.yml")):
+    for specs in (file for pattern in SPECIFICATIONS for file in sorted(project.glob(pattern))):
         role = specs.parents[1].name
         spec = yaml.safe_load(specs.read_text(encoding="utf-8"))["argument_specs"]["main"]
         defaults_file = specs.parents[1] / "defaults" / "main.yml"
@@ -98,7 +103,7 @@ def rules_page(_: Path) -> str:
     """Every rule that the plan judges a run by, the heaviest first."""
     parts = [
         f"{NOTE}\n# Rules\n\nWhat `fluxlora plan` looks at before anything is rented, and who says so. Each is one "
-        "function in `src/fluxlora/rules/`.\n"
+        "function in `src/fluxlora/plan/rules/`.\n"
     ]
     for weight in sorted(Weight, reverse=True):
         rows = [[each.purpose, _cited(each.source)] for each in RULES if each.weight is weight]
@@ -153,7 +158,7 @@ def speeds_page(_: Path) -> str:
                 rows,
             ),
             "The data sheet's TFLOPS are dense bfloat16 ones that are summed in float32, and a step's work is reckoned "
-            "from the model's shapes (`src/fluxlora/work.py`). Which share of them a training reaches:\n",
+            "from the model's shapes (`src/fluxlora/estimates/work.py`). Which share of them a training reaches:\n",
             _table(["Kind of card", "Source"], [list(each) for each in shares]),
             "A GPU that is not in the table is reckoned with by vast.ai's own benchmark, or the float32 TFLOPS that "
             "the offer shows, at the slow end of what the known ones have; its cost may be off by "
@@ -163,10 +168,75 @@ def speeds_page(_: Path) -> str:
     )
 
 
+def loaders_page(_: Path) -> str:
+    """What loads which adapter, as the loaders were run, and how."""
+    rows = [[row.file, row.diffusers, row.comfyui, row.lycoris] for row in loaders.TABLE]
+    first, *later = loaders.DIFFUSERS
+    return "\n".join(
+        [
+            f"{NOTE}\n# What loads an adapter\n\nTake `artifacts/RUN/RUN.safetensors`; the run's report says what "
+            "loads it. Where a cell has nothing else to say, all layers load at the strength that was trained, and the "
+            "model draws what the trained one does.\n",
+            _table(["File", "diffusers", "ComfyUI", "LyCORIS"], rows),
+            f"Run with diffusers {first}, {' and '.join(later)}, and LyCORIS {' and '.join(loaders.LYCORIS)}, by the "
+            f"tests (`make trainers`); with the loader of ComfyUI {loaders.COMFYUI}, by hand: it takes every key of "
+            "each file. Forge's loader (source of 2025-06-26) has the same table of names and was not run. sd-scripts "
+            "(source of 2026-02-16) reads names of its own and none of these.\n",
+            LOKR_IN_DIFFUSERS,
+        ]
+    )
+
+
+LOKR_IN_DIFFUSERS = """## A LoKr in diffusers
+
+`pipe.load_lora_weights` refuses every LoKr of FLUX.1. From diffusers 0.42.1 on a model loads one that has diffusers'
+names and one factor, so a LoKr comes with copies for it: `RUN-diffusers.safetensors` where the factor is the same
+everywhere, as the preset `lokr16` trains it, else one file for each, `RUN-diffusers-16.safetensors` and
+`RUN-diffusers-8.safetensors` of the preset `lokr`. Nothing is lost in them. Load all, and make all of them active:
+
+```python
+for factor in ("16", "8"):
+    file = f"RUN-diffusers-{factor}.safetensors"
+    pipe.transformer.load_lora_adapter(file, prefix="transformer", adapter_name=f"factor{factor}")
+pipe.transformer.set_adapters(["factor16", "factor8"])
+```
+
+A rehearsal's LoKr has no such copies: its model is too narrow for the factor 16.
+
+## A LoKr as a LoRA, for every program
+
+```sh
+ansible-playbook fetch.yml -e run_name=my-style -e artifacts_lora_rank=64
+```
+
+writes `RUN-lora-64.safetensors`: the LoRA of that rank that is nearest to the LoKr. It loads wherever a LoRA does, and
+is not the same: the report says how much of the LoKr's change it leaves out, as the norm over all weights. A LoKr's
+change is spread over many ranks, so a low one may leave out most of it; look at the number, and at pictures, before you
+publish it. It is the same LoRA that peft's `convert_to_lora` makes from the loaded model.
+
+## A LoKr merged into the model
+
+Exact, and as large as the model. In an environment that has diffusers and lycoris-lora:
+
+```python
+from lycoris import create_lycoris_from_weights
+
+network, _ = create_lycoris_from_weights(1.0, "RUN.safetensors", pipe.transformer)
+network.merge_to(1.0)
+pipe.transformer.save_pretrained("merged")
+```
+
+This holds for the presets' LoKr, whose matrices are whole. LyCORIS scales one of low rank (a `linear_dim` of 4, for
+example) twice when it merges; load that with `network.apply_to()` instead.
+"""
+
+
 PAGES: Mapping[str, Callable[[Path], str]] = {
+    "architecture.svg": architecture.picture,
     "commands.md": commands_page,
     "faults.md": faults_page,
     "guide-keys.md": guide_keys_page,
+    "loaders.md": loaders_page,
     "presets.md": presets_page,
     "rules.md": rules_page,
     "speeds.md": speeds_page,

@@ -145,11 +145,8 @@ def read_type(action: argparse.Action) -> str:
 
 def read_loader(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the reader of config.json does with a name before the parser sees it, found by asking it."""
-    try:
-        reader = importlib.import_module("simpletuner.helpers.configuration.cli_utils")
-        registry = importlib.import_module("simpletuner.simpletuner_sdk.server.services.field_registry").field_registry
-    except ModuleNotFoundError:  # before 3.0 every name went straight to the parser
-        return {"translated": {}, "ignored": [], "mappings": []}
+    reader = importlib.import_module("simpletuner.helpers.configuration.cli_utils")
+    registry = importlib.import_module("simpletuner.simpletuner_sdk.server.services.field_registry").field_registry
     handled = [*reader._LEGACY_ARG_HANDLERS, *registry._fields]
     translated, ignored = {}, []
     for name in sorted({each for each in handled if each not in options}):

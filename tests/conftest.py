@@ -108,7 +108,7 @@ class VastServer:
 @contextmanager
 def serving(*options: str) -> Iterator[VastServer]:
     """The stand-ins in a process that ends with the block."""
-    command = [sys.executable, "-m", "fluxlora.rehearsal", "serve", "--until-eof", *options]
+    command = [sys.executable, "-m", "fluxlora", "rehearsal", "serve", "--until-eof", *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin
         assert server.stdout

@@ -9,9 +9,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from fluxlora.check import check
 from fluxlora.dataset import Wanted
 from fluxlora.errors import FluxloraError
+from fluxlora.plan.check import check
 
 display = Display()
 # Between two lines of progress.
@@ -32,6 +32,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "variables": {"type": "dict", "required": True},
                 "trigger_word": {"type": "str", "default": ""},
                 "regularisation_pattern": {"type": "str", "default": ""},
+                "config": {"type": "dict"},
+                "backends": {"type": "list", "elements": "dict", "default": []},
                 "cache_dir": {"type": "path"},
             }
         )
@@ -42,14 +44,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         cache = Path(args["cache_dir"]) if args["cache_dir"] else None
         try:
-            found = check(Path(args["path"]), args["variables"], wanted, cache_dir=cache, progress=_Shown())
+            found = check(
+                Path(args["path"]),
+                args["variables"],
+                wanted,
+                config=args["config"],
+                backends=args["backends"],
+                cache_dir=cache,
+                progress=_Shown(),
+            )
         except FluxloraError as error:
-            return result | {
-                "failed": True,
-                "msg": f"{error} {error.hint}".strip(),
-                "hint": error.hint,
-                "code": error.code,
-            }
+            return result | error.as_facts()
         return result | {"changed": False, **found.as_facts()}
 
 

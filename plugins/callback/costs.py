@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+
+from fluxlora.money.spending import still_costs
 
 DOCUMENTATION = """
 name: costs
@@ -51,21 +52,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         failed = {host for host in stats.processed if (s := stats.summarize(host))["failures"] or s["unreachable"]}
         for host, variables in self._troubled.items():
             if host in failed and variables.get("vastai_id"):
-                self._display.display(_sentence(host, variables), color="yellow")
+                price, started = (variables.get(f"vastai_{name}") for name in ("price_per_hour", "started_at"))
+                self._display.display(still_costs(host, variables["vastai_id"], price, started), color="yellow")
 
     def _remember(self, result: Any) -> None:
         variables = result.host.get_vars()
         if instance_id := result.result.get("instance_id"):
             variables = variables | {"vastai_id": instance_id}
         self._troubled[result.host.get_name()] = variables
-
-
-def _sentence(host: str, variables: dict[str, Any]) -> str:
-    price = variables.get("vastai_price_per_hour")
-    started = variables.get("vastai_started_at")
-    rate = f"${price:.2f} an hour" if price else "money"
-    so_far = f", about ${price * (time.time() - started) / 3600:.2f} so far" if price and started else ""
-    return (
-        f"Instance {variables['vastai_id']} of {host} may still cost {rate}{so_far}. "
-        f"Run train.yml again to go on with it, or end it: ansible-playbook destroy.yml -e run_name={host}"
-    )

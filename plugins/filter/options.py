@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fluxlora.lines import line
-from fluxlora.options import divide_pixels, trainer_options
+from fluxlora.settings.credentials import without_secrets
+from fluxlora.trainer.options import divide_pixels, trainer_options
+from fluxlora.trainer.versions import release
 
 
 class FilterModule:
-    """What fluxlora.options and fluxlora.lines decide, for Jinja to print."""
+    """What the trainer's options and versions, and the credentials among the settings, come to, for Jinja to print."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters by name."""
         return {
             "divide_pixels": lambda value, divisor: divide_pixels(value, int(divisor)),
-            "simpletuner_line": lambda version: line(version).as_facts(),
+            "secret_keys": lambda value: list(without_secrets(value).dropped),
+            "simpletuner_release": lambda version: release(version).as_facts(),
             "trainer_options": trainer_options,
         }

@@ -10,12 +10,17 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.errors import AnsibleParserError
+from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from fluxlora.errors import FluxloraError
-from fluxlora.labels import Label
-from fluxlora.records import Instance
-from fluxlora.vastai import Vast
+IMPORT_ERROR: ImportError | None = None
+try:
+    from fluxlora.errors import FluxloraError
+    from fluxlora.vast.client import Vast
+    from fluxlora.vast.labels import Label
+    from fluxlora.vast.records import Instance
+except ImportError as error:
+    IMPORT_ERROR = error
 
 DOCUMENTATION = r"""
 name: vastai
@@ -35,7 +40,7 @@ options:
     description: Marks the file as this plugin's.
     type: str
     required: true
-    choices: [vastai]
+    choices: [vastai, fluxlora.vastai.vastai]
   api_key:
     description: The account's key. Without it, the key is read from where the official client keeps it,
       C($XDG_CONFIG_HOME/vastai/vast_api_key) or C(~/.vast_api_key).
@@ -66,14 +71,19 @@ options:
     description: User to connect as.
     type: str
     default: root
+requirements:
+  - The Python package fluxlora on the controller.
 author:
-  - fluxlora
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
 ---
 # inventory/vastai.yml
 plugin: vastai
+---
+# In the collection
+plugin: fluxlora.vastai.vastai
 ---
 # Only what runs, asked for once a minute at most, and grouped by country as well
 plugin: vastai
@@ -140,6 +150,11 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
+# The plugin in this project and in the collection.
+NAMES = ("vastai", "fluxlora.vastai.vastai")
+INSTALL = "Run `pip install PATH` with that Python, where PATH is a checkout of fluxlora."
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]  # ansible is untyped
     """Reads the configuration, then the cache or vast.ai, and adds the hosts."""
 
@@ -150,6 +165,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
+        if IMPORT_ERROR:
+            raise AnsibleParserError(f"{missing_required_lib('fluxlora')} {INSTALL}")
+        # Ansible accepts the name by which it loaded the plugin; a file may have either.
+        self._redirected_names = list(NAMES)
         self._read_config_data(path)
         inventory.add_group("vastai")
         taken: set[str] = set()

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora import adapter
+from fluxlora.delivery import adapter
+
+from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: adapter_info
@@ -26,7 +28,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -51,10 +54,12 @@ adapter:
     dtypes: [BF16]
     tensors: 70
     learned: true
+    form: lora
+    loads_in: [diffusers, ComfyUI]
 code:
   description:
     - The kind of failure, for programs.
-    - One of no_adapter, broken_file, not_finite, sha256_differs.
+    - One of no_adapter, broken_file, incomplete, not_finite, sha256_differs.
   type: str
   returned: failure
 hint:
@@ -71,7 +76,7 @@ def main() -> None:
     try:
         found = adapter.read(Path(module.params["path"]), sha256=module.params["sha256"])
     except adapter.AdapterError as error:
-        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+        fail_with(module, error)
     module.exit_json(changed=False, adapter=found.as_facts())
 
 

@@ -21,7 +21,7 @@ attributes:
   check_mode:
     support: full
 author:
-  - fluxlora
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""

@@ -3,21 +3,30 @@
 
 DOCUMENTATION = r"""
 module: dataset_check
-short_description: Look at every picture and caption of a dataset
+short_description: Look at every picture and caption of a dataset, and judge them as the plan does
 description:
-  - Reads each file as SimpleTuner will, on all cores, and says of each what will happen because of it and what mends
+  - Reads each file as SimpleTuner will, on all cores, and says of each what will happen because of it and what fixes
     it. Shows how far it is while it reads.
+  - Then judges the dataset and the variables by the rules of M(training_plan), so that both give one verdict.
   - What was read is remembered, so that only files that have changed are opened the next time.
-  - Finding something is no failure; RV(errors) counts the findings that would end the run.
+  - Finding something is no failure; RV(errors) counts the mistakes with which a plan is refused.
 options:
   path:
     description: Folder with the images and a C(.txt) caption beside each.
     type: path
     required: true
   variables:
-    description: The merged variables of the trainer's options, C(simpletuner_*), which say how pictures are cut.
+    description: The merged variables of the run, those that M(training_plan) takes.
     type: dict
     required: true
+  config:
+    description: The trainer's C(config.json) as O(variables) render it; without it no name of an option is checked.
+    type: dict
+  backends:
+    description: The trainer's C(multidatabackend.json), rendered likewise.
+    type: list
+    elements: dict
+    default: []
   trigger_word:
     description: The word that every caption of the subject should have. None is looked for when it is empty.
     type: str
@@ -32,7 +41,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -81,7 +91,7 @@ findings:
       description: The kind of finding, for programs.
       type: str
 errors:
-  description: How many of the findings end a plan.
+  description: How many mistakes end a plan, those of the variables too.
   type: int
   returned: success
 lines:

@@ -11,6 +11,8 @@ from ansible.module_utils.basic import AnsibleModule
 from fluxlora.dataset import copy, printable
 from fluxlora.errors import FluxloraError
 
+from ..module_utils.failures import fail_with
+
 DOCUMENTATION = r"""
 module: dataset_copy
 short_description: Write a corrected copy of a dataset
@@ -35,7 +37,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -91,7 +94,7 @@ def main() -> None:
         changed = not copy.is_written(wanted, target)
         failed = () if module.check_mode else copy.write(wanted, target)
     except FluxloraError as error:
-        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+        fail_with(module, error)
     left_out = [*wanted.left_out, *failed]
     remade = [printable(item.source) for item in wanted.items if item.remade]
     module.exit_json(

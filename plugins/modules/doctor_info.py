@@ -50,6 +50,10 @@ options:
     description: Private key that logs in to instances; its public half lies beside it.
     type: path
     default: ~/.ssh/id_ed25519
+  ssh_proxy_command:
+    description: Command through which ssh reaches instances, as its option ProxyCommand; none when it is empty.
+    type: str
+    default: ""
   artifacts_dir:
     description: Folder that artifacts are brought to.
     type: path
@@ -71,7 +75,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -123,6 +128,7 @@ ARGUMENT_SPEC = {
     "report_to": {"type": "str", "default": "wandb"},
     "wandb_mode": {"type": "str", "default": ""},
     "ssh_key_file": {"type": "path", "default": "~/.ssh/id_ed25519", "no_log": False},
+    "ssh_proxy_command": {"type": "str", "default": ""},
     "artifacts_dir": {"type": "path", "default": "artifacts"},
     "artifacts_gb": {"type": "float", "default": 0},
     "expected_usd": {"type": "float"},

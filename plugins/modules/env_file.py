@@ -11,6 +11,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.failures import fail
+
 DOCUMENTATION = r"""
 module: env_file
 short_description: Keep variables, secret ones too, in a file that only its owner reads
@@ -38,7 +40,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -59,7 +62,7 @@ code:
   type: str
   returned: failure
 hint:
-  description: What to do next.
+  description: What to do next, for people.
   type: str
   returned: failure
 """
@@ -83,7 +86,7 @@ def main() -> None:
         changed = ensure(path, given, exclusive=module.params["exclusive"], dry_run=module.check_mode)
     except OSError as error:
         hint = "Look at its folder's owner and free space."
-        module.fail_json(msg=f"{path} cannot be written: {error}. {hint}", code="cannot_write", hint=hint)
+        fail(module, f"{path} cannot be written: {error}.", hint=hint, code="cannot_write")
     module.exit_json(changed=changed, path=str(path))
 
 

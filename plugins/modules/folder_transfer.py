@@ -8,14 +8,20 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora.transfer import SshTarget, TransferError, pull, push
+from fluxlora.delivery.transfer import SshTarget, pull, push
+from fluxlora.errors import FluxloraError
+from fluxlora.untrusted.files import Bound
+
+from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: folder_transfer
 short_description: Carry a folder to or from an instance by rsync
 description:
   - Runs on the controller and makes one folder hold what the other holds, sending only what changed.
-  - Pulling deletes nothing.
+  - Pulling deletes nothing, and brings regular files only. A link on the instance is left there, and so is a file whose
+    name fluxlora writes itself, such as C(manifest.json). A link at home that is in the way is refused.
+  - Pushing refuses a link, or with O(follow_links) one that leaves the folder, before anything is sent.
 options:
   direction:
     description: Whether O(remote) comes to O(local), or the other way round.
@@ -23,9 +29,13 @@ options:
     choices: [pull, push]
     required: true
   local:
-    description: The folder on the controller. Made when it is pulled into.
+    description: The folder on the controller; for pulling that of the run's artifacts. Made when it is pulled into.
     type: path
     required: true
+  into:
+    description: The folder in O(local) that is pulled into; O(local) itself when it is empty.
+    type: str
+    default: ""
   remote:
     description: The folder on the instance.
     type: str
@@ -69,6 +79,18 @@ options:
     description: Whether what the local folder lacks is deleted on the instance. For pushing.
     type: bool
     default: false
+  follow_links:
+    description: Whether a link that stays inside the folder is sent as what it names. For pushing.
+    type: bool
+    default: false
+  max_files:
+    description: More files than this are refused. For pulling.
+    type: int
+    default: 50000
+  max_gb:
+    description: More than this is refused, and so is what leaves less than 1 GB free on the disk. For pulling.
+    type: float
+    default: 220
   timeout_seconds:
     description: How long it may take at most.
     type: float
@@ -76,7 +98,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -85,6 +108,7 @@ EXAMPLES = r"""
     direction: pull
     remote: /root/SimpleTuner/output/models
     local: artifacts/my-style
+    max_gb: 100
     ssh:
       host: 203.0.113.7
       port: 40022
@@ -97,10 +121,16 @@ files:
   type: list
   elements: str
   returned: success
+left_out:
+  description: What stayed on the instance though it was asked for, and why, one sentence each.
+  type: list
+  elements: str
+  returned: when pulling
 code:
   description:
     - The kind of failure, for programs.
-    - One of unreachable, timeout, no_rsync, no_such_folder, transfer_failed.
+    - One of unreachable, timeout, no_rsync, no_such_folder, link_at_home, link_in_folder, too_much, disk_full,
+      transfer_failed.
   type: str
   returned: failure
 hint:
@@ -117,14 +147,20 @@ SSH_SPEC = {
     "key_file": {"type": "str", "default": "", "no_log": False},
     "ssh_args": {"type": "str", "default": ""},
 }
+# Of what was left out so many are told.
+SHOWN = 5
 ARGUMENT_SPEC = {
     "direction": {"type": "str", "choices": ["pull", "push"], "required": True},
     "local": {"type": "path", "required": True},
+    "into": {"type": "str", "default": ""},
     "remote": {"type": "str", "required": True},
     "ssh": {"type": "dict", "required": True, "options": SSH_SPEC},
     "excludes": {"type": "list", "elements": "str", "default": []},
     "only": {"type": "list", "elements": "str", "default": []},
     "delete": {"type": "bool", "default": False},
+    "follow_links": {"type": "bool", "default": False},
+    "max_files": {"type": "int", "default": 50_000},
+    "max_gb": {"type": "float", "default": 220},
     "timeout_seconds": {"type": "float", "default": 3600},
 }
 
@@ -140,12 +176,17 @@ def main() -> None:
     }
     try:
         if wanted["direction"] == "pull":
-            files = pull(target, remote, local, only=wanted["only"], **common)
+            bound = Bound(wanted["max_files"], round(wanted["max_gb"] * 1e9))
+            pulled = pull(target, remote, local, into=wanted["into"], only=wanted["only"], bound=bound, **common)
+            result = {"files": pulled.files, "left_out": pulled.left_out}
         else:
-            files = push(target, local, remote, delete=wanted["delete"], **common)
-    except TransferError as error:
-        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
-    module.exit_json(changed=bool(files), files=files)
+            links = wanted["follow_links"]
+            result = {"files": push(target, local, remote, delete=wanted["delete"], follow_links=links, **common)}
+    except FluxloraError as error:
+        fail_with(module, error)
+    for sentence in result.get("left_out", [])[:SHOWN]:
+        module.warn(sentence)
+    module.exit_json(changed=bool(result["files"]), **result)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora.journal import Journal, JournalError
-from fluxlora.losses import checkpoint_at_home, newest_instance, replacements, training_began
+from fluxlora.delivery.checkpoint import checkpoint_at_home
+from fluxlora.delivery.transfer import TransferError, refuse_irregular
+from fluxlora.money.journal import Journal, JournalError, newest_instance, replacements, training_began
+
+from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: home_checkpoint_info
@@ -17,6 +20,7 @@ short_description: The checkpoint at home from which a run goes on on a fresh in
 description:
   - Runs on the controller. Only checkpoints of the training that goes on count, as the journal tells, and none of an
     instance that its user has destroyed; without one a training begins at its first step.
+  - Fails where the checkpoint is or holds a link, or anything but files and folders, since it is sent to another host.
 options:
   path:
     description: The folder of the run's artifacts; it need not exist.
@@ -33,7 +37,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -89,8 +94,13 @@ def main() -> None:
     try:
         entries = Journal(Path(module.params["journal"])).entries(module.params["run"])
     except JournalError as error:
-        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+        fail_with(module, error)
     step = checkpoint_at_home(folder, entries)
+    try:
+        if step:
+            refuse_irregular(folder / f"checkpoint-{step}")
+    except TransferError as error:
+        fail_with(module, error)
     module.exit_json(
         changed=False,
         step=step or 0,

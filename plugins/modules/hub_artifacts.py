@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Bring home what of a training only the Hub has."""
+"""Download what of a training only the Hub has."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora import hub
+from fluxlora.delivery import hub
 from fluxlora.errors import HubError
+from fluxlora.untrusted.files import Bound, HomeError
+
+from ..module_utils.failures import fail, fail_with
 
 DOCUMENTATION = r"""
 module: hub_artifacts
-short_description: Bring home what of a training only the Hub has
+short_description: Download what of a training only the Hub has
 description:
   - Runs on the controller. The guard of an instance that ends while nobody is there sends the finished adapter to the
     Hub, or the newest checkpoint of a training that it cuts short.
+  - A stranger's host has written what is there, so no link at home is followed, and files whose names fluxlora writes
+    itself stay on the Hub.
   - The token is E(HF_TOKEN), and E(HF_ENDPOINT) names another Hub than the client's default.
 options:
   repo:
@@ -37,10 +42,19 @@ options:
     description: The step of the newest checkpoint at home; an older one stays where it is.
     type: int
     default: 0
+  max_files:
+    description: More files than this are refused.
+    type: int
+    default: 50000
+  max_gb:
+    description: More than this is refused, and so is what leaves less than 1 GB free on the disk.
+    type: float
+    default: 220
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -51,7 +65,7 @@ EXAMPLES = r"""
     journal: .fluxlora/journal.jsonl
   register: home
 
-- name: Bring home what only the Hub has
+- name: Download what only the Hub has
   hub_artifacts:
     repo: my-style
     path: artifacts/my-style
@@ -73,7 +87,8 @@ sha256:
   type: str
   returned: success
 code:
-  description: Why it failed; one of no_token, bad_token, unreachable, offline, download_failed, hub_error.
+  description: Why it failed; one of no_token, bad_token, unreachable, offline, download_failed, too_much,
+    disk_full, link_at_home, hub_error.
   type: str
   returned: failure
 hint:
@@ -82,11 +97,15 @@ hint:
   returned: failure
 """
 
+# Of what was left out so many are told.
+SHOWN = 5
 ARGUMENT_SPEC = {
     "repo": {"type": "str", "required": True},
     "path": {"type": "path", "required": True},
     "since": {"type": "float", "required": True},
     "above": {"type": "int", "default": 0},
+    "max_files": {"type": "int", "default": 50_000},
+    "max_gb": {"type": "float", "default": 220},
 }
 
 
@@ -99,10 +118,19 @@ def main() -> None:
         found = hub.look(api, repo, since=module.params["since"], above=module.params["above"])
         anything = bool(found.step or found.progress)
         if anything and not module.check_mode:
-            hub.bring_home(api, repo, found, Path(module.params["path"]))
+            bound = Bound(module.params["max_files"], round(module.params["max_gb"] * 1e9))
+            left_out = hub.bring_home(api, repo, found, Path(module.params["path"]).absolute(), bound=bound)
+            for sentence in left_out[:SHOWN]:
+                module.warn(sentence)
+    except HomeError as error:
+        fail_with(module, error)
     except HubError as error:
-        msg = f"What the Hub has of {repo} is not known: {error}; {error.hint}"
-        module.fail_json(msg=msg, hint=error.hint, code=error.code)
+        fail(
+            module,
+            f"What the Hub has of {repo} is not known: {str(error).rstrip('.')}.",
+            hint=error.hint,
+            code=error.code,
+        )
     module.exit_json(changed=anything, **asdict(found))
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.failures import fail
+
 DOCUMENTATION = r"""
 module: hub_snapshot
 short_description: Have a repository of the Hugging Face Hub in the host's cache
@@ -49,7 +51,8 @@ requirements:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -77,7 +80,7 @@ code:
   type: str
   returned: failure
 hint:
-  description: What to do next.
+  description: What to do next, for people.
   type: str
   returned: failure
 """
@@ -99,21 +102,22 @@ def main() -> None:
     try:
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
     except ImportError as error:
-        module.fail_json(msg="This python has no huggingface_hub: " + str(error), code="no_client", hint="")
+        hint = "Set ansible_python_interpreter to a python that has it, or install it with pip."
+        fail(module, f"This python has no huggingface_hub: {error}.", hint=hint, code="no_client")
     repo = module.params["repo"]
     try:
         module.exit_json(**ensure(module.params, dry_run=module.check_mode))
     except GatedRepoError:
         hint = "Accept the licence on the page of " + repo + " with the account that HF_TOKEN belongs to."
-        module.fail_json(msg=repo + " is gated, and this token may not read it. " + hint, code="gated", hint=hint)
+        fail(module, f"{repo} is gated, and this token may not read it.", hint=hint, code="gated")
     except RepositoryNotFoundError:
         hint = "See whether HF_TOKEN is set and valid, and whether the name is right."
-        module.fail_json(msg="The Hub shows no " + repo + ". " + hint, code="no_such_repository", hint=hint)
+        fail(module, f"The Hub shows no {repo}.", hint=hint, code="no_such_repository")
     except Exception as error:  # The client lets through what requests, the disk and its own checks raise.
         refused = getattr(getattr(error, "response", None), "status_code", None) == 401
         hint = "Set HF_TOKEN to a valid token." if refused else "What has arrived is kept; run it again."
         code = "bad_token" if refused else "download_failed"
-        module.fail_json(msg=repo + " was not downloaded: " + str(error) + " " + hint, code=code, hint=hint)
+        fail(module, f"{repo} was not downloaded: {error}", hint=hint, code=code)
 
 
 def ensure(wanted: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora.budget import Terms
 from fluxlora.errors import FluxloraError
-from fluxlora.journal import Journal
-from fluxlora.spending import account
-from fluxlora.work import Work
+from fluxlora.estimates.work import Work
+from fluxlora.money.budget import RunLimits
+from fluxlora.money.journal import Journal
+from fluxlora.money.spending import account, still_costs
+from fluxlora.untrusted.schemas import LeaseRecord, MeterRecord, read_slurped
+
+from ..module_utils.failures import fail, fail_with
 
 DOCUMENTATION = r"""
 module: run_budget_info
@@ -53,17 +56,23 @@ options:
         C(price_per_hour) in $, C(storage_usd_per_hour), C(inet_down_usd_per_gb) and C(inet_up_usd_per_gb).
     type: dict
   lease:
-    description: The lease.json that lies on the instance, which remembers what another computer knew.
-    type: dict
-    default: {}
+    description:
+      - The lease.json that lies on the instance, which remembers what another computer knew, as
+        M(ansible.builtin.slurp) returns its content. It is validated here, for the instance is somebody else's.
+    type: raw
+  prefer_lease:
+    description: Whether the budget and the deadline of the O(lease) count, where it has them, before those given here.
+    type: bool
+    default: false
   meter:
-    description: The guard's meter.json, the bytes that the instance has moved.
-    type: dict
-    default: {}
+    description:
+      - The guard's meter.json, the bytes that the instance has moved, as M(ansible.builtin.slurp) returns its content.
+    type: raw
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -113,7 +122,7 @@ line:
   type: str
   returned: success
 code:
-  description: The kind of failure, for programs.
+  description: The kind of failure, for programs; malformed where the O(lease) or the O(meter) is not a guard's.
   returned: failure
   type: str
   sample: bad_input
@@ -131,29 +140,42 @@ ARGUMENT_SPEC = {
     "work": {"type": "dict", "default": {}},
     "delivery_minutes": {"type": "float", "default": 30},
     "instance": {"type": "dict"},
-    "lease": {"type": "dict", "default": {}},
-    "meter": {"type": "dict", "default": {}},
+    "lease": {"type": "raw"},
+    "prefer_lease": {"type": "bool", "default": False},
+    "meter": {"type": "raw"},
 }
 
 
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
-    known = given["lease"].get("budget") or {}
-    limits = [known.get(name) if given[name] is None else given[name] for name in ("budget_usd", "deadline_hours")]
-    if None in limits:
-        module.fail_json(
-            msg="Neither the lease nor the options say what the run may cost and how long it may take.",
+    there = given["instance"] or {}
+    try:
+        lease = read_slurped(LeaseRecord, given["lease"], f"lease.json on the instance of {given['run']}")
+        meter = read_slurped(MeterRecord, given["meter"], f"meter.json on the instance of {given['run']}")
+    except FluxloraError as error:
+        hint = still_costs(given["run"], there.get("id"), there.get("price_per_hour"), there.get("started_at"))
+        fail(module, str(error), hint=hint, code=error.code)
+    known = (lease.as_facts() if lease else {}).get("budget") or {}
+    given_limits = [
+        known.get(name) if given[name] is None or (given["prefer_lease"] and name in known) else given[name]
+        for name in ("budget_usd", "deadline_hours")
+    ]
+    if None in given_limits:
+        fail(
+            module,
+            "Neither the lease nor the options say what the run may cost and how long it may take.",
             hint="Give budget_usd and deadline_hours.",
             code="no_limits",
         )
     try:
-        terms = Terms.of(Work.of(given["work"]), *limits)
+        limits = RunLimits.of(Work.of(given["work"]), *given_limits)
         entries = Journal(Path(given["journal"])).entries(given["run"])
     except FluxloraError as error:
-        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
-    terms = replace(terms, delivery_minutes=given["delivery_minutes"])
-    found = account(entries, terms, given["instance"], known, given["meter"], now=time.time())
+        fail_with(module, error)
+    limits = replace(limits, delivery_minutes=given["delivery_minutes"])
+    moved = meter.as_facts() if meter else {}
+    found = account(entries, limits, given["instance"], known, moved, now=time.time())
     module.exit_json(changed=False, **found.as_facts())
 
 

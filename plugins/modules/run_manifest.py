@@ -8,9 +8,12 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora import report
+from fluxlora.delivery import report
 from fluxlora.errors import FluxloraError
-from fluxlora.journal import Journal
+from fluxlora.money.journal import Journal
+from fluxlora.untrusted.schemas import MalformedError, ProgressRecord, read_file, texts
+
+from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: run_manifest
@@ -45,21 +48,26 @@ options:
       - The file of what was rented and destroyed. That the adapter is home, and how fast it was trained, is written
         there once for each adapter. Left out, nothing is.
     type: path
-  progress:
-    description: The instance's progress.json.
-    type: dict
-    default: {}
+  progress_file:
+    description:
+      - The instance's progress.json, as it was downloaded; it need not exist. One that is not a supervisor's is named
+        in the report, and nothing of it is used.
+    type: path
   versions:
-    description: Names and versions of the packages that trained.
-    type: dict
-    default: {}
+    description: Names and versions of the packages that trained, as JSON. Validated like O(progress_file).
+    type: raw
   adapter:
     description: The final adapter as M(adapter_info) returns it; left out while there is none.
     type: dict
+  copies:
+    description: What M(adapter_copies) returned, its C(copies) and C(problems).
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -98,9 +106,10 @@ ARGUMENT_SPEC = {
     "instance": {"type": "dict", "default": {}},
     "cost": {"type": "dict", "default": {}},
     "journal": {"type": "path"},
-    "progress": {"type": "dict", "default": {}},
-    "versions": {"type": "dict", "default": {}},
+    "progress_file": {"type": "path"},
+    "versions": {"type": "raw"},
     "adapter": {"type": "dict"},
+    "copies": {"type": "dict", "default": {}},
 }
 
 
@@ -108,22 +117,34 @@ def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     wanted = module.params
     folder = Path(wanted["path"])
+    problems: list[str] = []
+    progress, versions = None, {}
+    try:
+        progress = read_file(ProgressRecord, Path(wanted["progress_file"])) if wanted["progress_file"] else None
+    except MalformedError as error:
+        problems.append(str(error))
+    try:
+        versions = texts(wanted["versions"], f"The list of versions of {wanted['run']}") if wanted["versions"] else {}
+    except MalformedError as error:
+        problems.append(str(error))
     try:
         manifest = report.build(
             folder,
             run=wanted["run"],
             presets=wanted["presets"],
             instance=wanted["instance"],
-            progress=wanted["progress"],
+            progress=progress.model_dump() if progress else {},
             cost=wanted["cost"],
             adapter_facts=wanted["adapter"],
-            versions=wanted["versions"],
+            versions=versions,
+            problems=[*problems, *wanted["copies"].get("problems", [])],
+            copies=wanted["copies"].get("copies", []),
         )
         changed = report.write(folder, manifest, dry_run=module.check_mode)
         if wanted["journal"] and not module.check_mode:
             report.remember(Journal(Path(wanted["journal"])), manifest)
     except FluxloraError as error:
-        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+        fail_with(module, error)
     module.exit_json(changed=changed, manifest=manifest, lines=report.lines(manifest))
 
 

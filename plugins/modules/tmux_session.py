@@ -8,6 +8,8 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.failures import fail
+
 DOCUMENTATION = r"""
 module: tmux_session
 short_description: Keep a program running in a tmux session
@@ -36,14 +38,15 @@ requirements:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
 - name: Start the training
   tmux_session:
     name: training
-    command: [/root/.fluxlora/progress.py, run]
+    command: [/root/.fluxlora/supervisor.py, run]
     chdir: /root/SimpleTuner
 
 - name: End the training
@@ -61,10 +64,15 @@ code:
   description: Why it failed; one of no_tmux, ended_at_once, tmux_failed.
   type: str
   returned: failure
+hint:
+  description: What to do next, for people.
+  type: str
+  returned: failure
 """
 
 # A program that cannot start is gone within this time.
 SETTLE_SECONDS = 0.3
+HINT = "Look at the sessions of the host with `tmux ls`."
 
 
 def main() -> None:
@@ -83,7 +91,7 @@ def main() -> None:
     name, wanted = module.params["name"], module.params["state"] == "present"
     if tmux is None:
         if wanted and not module.check_mode:
-            module.fail_json(msg="tmux is not installed on the host", code="no_tmux")
+            fail(module, "tmux is not installed on the host.", hint="Install tmux there.", code="no_tmux")
         module.exit_json(changed=wanted)
 
     def alive() -> bool:
@@ -96,7 +104,7 @@ def main() -> None:
     if not wanted:
         code, _, error = module.run_command([tmux, "kill-session", "-t", "=" + name])
         if code != 0 and alive():
-            module.fail_json(msg="tmux could not end the session " + name + ": " + error.strip(), code="tmux_failed")
+            fail(module, f"tmux could not end the session {name}: {error.strip()}", hint=HINT, code="tmux_failed")
         module.exit_json(changed=True)
     line = " ".join(shlex.quote(word) for word in module.params["command"])
     where = ["-c", module.params["chdir"]] if module.params["chdir"] else []
@@ -105,10 +113,11 @@ def main() -> None:
         [tmux, "-u", "new-session", "-d", "-s", name, *where, line], expand_user_and_vars=False
     )
     if code != 0:
-        module.fail_json(msg="tmux could not start the session " + name + ": " + error.strip(), code="tmux_failed")
+        fail(module, f"tmux could not start the session {name}: {error.strip()}", hint=HINT, code="tmux_failed")
     time.sleep(SETTLE_SECONDS)
     if not alive():
-        module.fail_json(msg="the program of the session " + name + " ended at once: " + line, code="ended_at_once")
+        hint = "Run it by hand on the host to see why."
+        fail(module, f"The program of the session {name} ended at once: {line}", hint=hint, code="ended_at_once")
     module.exit_json(changed=True, command=line)
 
 

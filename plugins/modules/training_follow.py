@@ -29,7 +29,7 @@ options:
     type: float
     required: true
   ssh:
-    description: How to reach the instance, as fluxlora.transfer.SshTarget takes it.
+    description: How to reach the instance, as fluxlora.delivery.transfer.SshTarget takes it.
     type: dict
     required: true
   remote:
@@ -45,6 +45,14 @@ options:
     type: list
     elements: str
     default: []
+  max_files:
+    description: How many files may come home while it trains. What is beyond is refused with a warning.
+    type: int
+    default: 50000
+  max_gb:
+    description: How many GB may come home while it trains, of files that come again too.
+    type: float
+    default: 220
   instance_id:
     description:
       - The vast.ai instance behind the host. When it no longer answers, and vast.ai says within
@@ -57,7 +65,8 @@ options:
 attributes:
   check_mode:
     support: none
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -86,7 +95,7 @@ lost:
   type: str
   returned: when it was
 code:
-  description: Why it failed; one of host_lost, training_failed, session_lost, controller_lost, timeout.
+  description: Why it failed; one of host_lost, training_failed, session_lost, controller_lost, timeout, malformed.
   type: str
   returned: failure
 """

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora import imported
+from fluxlora import importer
 from fluxlora.errors import FluxloraError
-from fluxlora.run import project_dir
+from fluxlora.project import project_dir
+
+from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: training_import
@@ -20,7 +22,9 @@ description:
     guide has them edited by hand, and writes the host variables of a run that trains the same.
   - Every key that is renamed, dropped, corrected or added is named with the reason. What a preset or the project's own
     numbers say already is left out.
-  - Secrets and paths of another machine are not taken over, and text that looks like a template is marked as none.
+  - Secrets at any depth and paths of another machine are not taken over, and text that looks like a template is marked
+    as none.
+  - The file is readable by its owner alone and listed in a C(.gitignore) beside it.
   - A file with other content is never written over.
 options:
   files:
@@ -43,7 +47,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -107,11 +112,11 @@ def main() -> None:
     try:
         project = Path(wanted["project_dir"] or project_dir())
         folder = Path(wanted["folder"] or project / "inventory" / "host_vars")
-        given = imported.read([Path(file) for file in wanted["files"]])
-        run = imported.convert(given, project, name=wanted["name"], version=wanted["version"])
-        changed = imported.write(run, folder, dry_run=module.check_mode)
+        given = importer.read([Path(file) for file in wanted["files"]])
+        run = importer.convert(given, project, name=wanted["name"], version=wanted["version"])
+        changed = importer.write(run, folder, dry_run=module.check_mode)
     except FluxloraError as error:
-        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+        fail_with(module, error)
     module.exit_json(changed=changed, **run.as_facts(folder))
 
 

@@ -1,9 +1,8 @@
 #!/usr/bin/python
-"""Read how far a training on an instance is."""
+"""Read how far a training on an instance is; plugins/action/training_info.py calls it and judges what it returns."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -13,6 +12,8 @@ module: training_info
 short_description: Read how far a training on an instance is
 description:
   - Reads what the supervisor of the training last wrote, and whether its tmux session lives. Changes nothing.
+  - The instance belongs to somebody else, so what it returns is validated on the controller. A progress.json that is
+    not a supervisor's is a failure that says what is wrong with it.
 options:
   state_dir:
     description: Folder on the instance that holds progress.json.
@@ -27,7 +28,8 @@ requirements:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -43,11 +45,24 @@ status:
   description: >-
     absent when nothing was ever started, running, finished, failed; lost when the session is gone without a verdict.
   type: str
-  returned: always
+  returned: success
 alive:
   description: Whether the tmux session lives.
   type: bool
   returned: always
+lines:
+  description: The same as a person reads it; the first line says how far it is, the others are the trainer's errors.
+  type: list
+  elements: str
+  returned: success
+code:
+  description: Why it failed; malformed.
+  type: str
+  returned: failure
+hint:
+  description: What still costs money, for people.
+  type: str
+  returned: failure
 progress:
   description: What the supervisor last wrote; empty when it has written nothing.
   type: dict
@@ -103,8 +118,11 @@ progress:
 """
 
 
+LARGEST_BYTES = 1_000_000
+
+
 def main() -> None:
-    """Read both, and say what they mean together."""
+    """Read both as they are."""
     module = AnsibleModule(
         argument_spec={
             "state_dir": {"type": "path", "required": True},
@@ -112,28 +130,19 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    progress = read(Path(module.params["state_dir"]) / "progress.json")
+    text = read(Path(module.params["state_dir"]) / "progress.json")
     tmux = module.get_bin_path("tmux")
     alive = tmux is not None and module.run_command([tmux, "has-session", "-t", "=" + module.params["session"]])[0] == 0
-    module.exit_json(changed=False, status=status(progress, alive), alive=alive, progress=progress)
+    module.exit_json(changed=False, alive=alive, text=text)
 
 
-def read(path: Path) -> dict[str, object]:
-    """The file's mapping, empty when there is none; the supervisor replaces it whole, so half a file is never seen."""
+def read(path: Path) -> str:
+    """The file's text, empty when there is none; the supervisor replaces it whole, so half a file is never seen."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
-
-
-def status(progress: dict[str, object], alive: bool) -> str:
-    """One word for both."""
-    phase = progress.get("phase")
-    if phase in ("finished", "failed"):
-        return str(phase)
-    if alive:
-        return "running"
-    return "lost" if progress else "absent"
+        with path.open("rb") as opened:
+            return opened.read(LARGEST_BYTES + 1).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 if __name__ == "__main__":

@@ -5,15 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora import plan, presets
 from fluxlora.dataset import Wanted, scan
+from fluxlora.delivery.adapter import header
 from fluxlora.errors import FluxloraError
-from fluxlora.run import project_dir
+from fluxlora.plan import plan
+from fluxlora.project import project_dir
+from fluxlora.settings import variables
+
+from ..module_utils.failures import fail, fail_with
 
 DOCUMENTATION = r"""
 module: training_plan
@@ -72,7 +77,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -139,7 +145,8 @@ ansible_facts:
   returned: success
   contains:
     training_plan:
-      description: The plan's C(requirements).
+      description:
+        - The plan's C(requirements); and as C(adapter) what the delivered adapter's header says of the run.
       type: dict
 errors:
   description: What will not work, one sentence each.
@@ -177,7 +184,7 @@ def main() -> None:
     try:
         project = Path(wanted["project_dir"] or project_dir())
         cache = Path(wanted["cache_dir"]) if wanted["cache_dir"] else None
-        unknown = [str(each) for each in presets.misspelt(wanted["names"], project)]
+        unknown = [str(found) for found in variables.of_roles(wanted["names"], variables.known(project))]
         dataset = scan(Path(wanted["dataset_path"]), meant(wanted), cache_dir=cache)
         made = plan.make(
             wanted["variables"],
@@ -188,16 +195,36 @@ def main() -> None:
             backends=wanted["backends"],
         )
     except FluxloraError as error:
-        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
-    if errors := [*unknown, *made.errors]:
-        module.fail_json(
-            msg="\n".join([f"The plan of {made.run} is refused, nothing has been spent:", *errors, *made.warnings]),
-            hint="Mend these and plan again.",
+        fail_with(module, error)
+    if unknown:
+        made = replace(made, errors=(*unknown, *made.errors))
+    if made.errors:
+        fail(
+            module,
+            "\n".join([f"The plan of {made.run} is refused, nothing has been spent:", *made.verdict()]),
+            hint="Fix the errors and plan again.",
             code="plan_refused",
-            errors=errors,
+            errors=list(made.errors),
         )
     facts = made.as_facts()
-    module.exit_json(changed=False, plan=facts, ansible_facts={"training_plan": facts["requirements"]})
+    described = header.facts(
+        wanted["config"] or {},
+        run=wanted["run"],
+        presets=wanted["presets"],
+        trigger_word=wanted["trigger_word"],
+        dataset=dataset,
+        lycoris=lycoris(wanted["variables"]),
+        version=str(wanted["variables"].get("simpletuner_version", "")),
+    )
+    module.exit_json(
+        changed=False, plan=facts, ansible_facts={"training_plan": facts["requirements"] | {"adapter": described}}
+    )
+
+
+def lycoris(variables: dict[str, Any]) -> dict[str, Any] | None:
+    """LyCORIS' settings where it is used."""
+    used = variables.get("simpletuner_lora_type") == "lycoris"
+    return dict(variables.get("simpletuner_lycoris") or {}) if used else None
 
 
 def meant(wanted: Mapping[str, Any]) -> Wanted:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora import presets
 from fluxlora.errors import FluxloraError
-from fluxlora.run import project_dir
+from fluxlora.project import project_dir
+from fluxlora.settings import presets
+
+from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: training_preset_info
@@ -31,7 +33,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -76,7 +79,7 @@ def main() -> None:
     try:
         shown = presets.show(module.params["presets"], Path(module.params["project_dir"] or project_dir()))
     except FluxloraError as error:
-        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+        fail_with(module, error)
     module.exit_json(
         changed=False,
         presets=[asdict(preset) for preset in shown.presets],

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora import presets
 from fluxlora.errors import FluxloraError
-from fluxlora.run import project_dir
+from fluxlora.project import project_dir
+from fluxlora.settings import presets
+
+from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: training_presets
@@ -30,7 +32,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -71,7 +74,7 @@ def main() -> None:
         project = Path(module.params["project_dir"] or project_dir())
         resolved = presets.resolve(module.params["presets"], project)
     except FluxloraError as error:
-        module.fail_json(msg=f"{error} {error.hint}".strip(), hint=error.hint, code=error.code)
+        fail_with(module, error)
     module.exit_json(changed=False, presets=list(resolved), available=list(presets.available(project)))
 
 

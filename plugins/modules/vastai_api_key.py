@@ -9,10 +9,17 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora import minting
-from fluxlora.doctor.account import LEAST
-from fluxlora.errors import VastError
-from fluxlora.vastai import Vast, key_files
+from ..module_utils.account import ACCOUNT_OPTIONS
+from ..module_utils.failures import fail, fail_with, require_fluxlora
+
+IMPORT_ERROR: ImportError | None = None
+try:
+    from fluxlora.doctor import minting
+    from fluxlora.errors import VastError
+    from fluxlora.vast.client import Vast
+    from fluxlora.vast.credentials import key_files
+except ImportError as error:
+    IMPORT_ERROR = error
 
 DOCUMENTATION = r"""
 module: vastai_api_key
@@ -20,16 +27,11 @@ short_description: Have a vast.ai key of small scope in the official client's ow
 description:
   - Makes an API key that may do only what it is meant for, proves that it works, and writes it where the official
     client keeps its own, readable by the owner alone. The file that was there is kept beside it.
-  - The key is in no result, log or output.
+  - The key that calls must be one that may write to the account.
+  - The new key is in no result, log or output.
   - Nothing is made when the file holds a key that may do just this already.
+extends_documentation_fragment: fluxlora.vastai.account
 options:
-  api_key:
-    description: >-
-      A key that may write to the account. When not given, E(VAST_API_KEY), then the official client's own key files.
-    type: str
-  url:
-    description: Address of the API. When not given, E(VAST_URL), then https://console.vast.ai.
-    type: str
   name:
     description: What the account shows the key as.
     type: str
@@ -45,7 +47,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: the fluxlora developers
+author:
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -81,17 +84,19 @@ hint:
   type: str
 """
 
+# What fluxlora.doctor.account.LEAST says, without the package.
+PERMISSIONS = ["misc", "instance_read", "instance_write", "user_read", "billing_read"]
 ARGUMENT_SPEC = {
-    "api_key": {"type": "str", "no_log": True},
-    "url": {"type": "str"},
+    **ACCOUNT_OPTIONS,
     "name": {"type": "str", "default": "fluxlora"},
-    "permissions": {"type": "list", "elements": "str", "default": list(LEAST)},
+    "permissions": {"type": "list", "elements": "str", "default": PERMISSIONS},
     "path": {"type": "path"},
 }
 
 
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    require_fluxlora(module, IMPORT_ERROR)
     path = Path(module.params["path"] or key_files()[0])
     try:
         vast = Vast(module.params["api_key"], module.params["url"])
@@ -103,9 +108,9 @@ def main() -> None:
             dry_run=module.check_mode,
         )
     except VastError as error:
-        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+        fail_with(module, error)
     except OSError as error:
-        module.fail_json(msg=f"{path} cannot be written: {error.strerror}.", hint="Name another path.", code="no_file")
+        fail(module, f"{path} cannot be written: {error.strerror}.", hint="Name another path.", code="no_file")
     module.exit_json(
         changed=minted.changed,
         file=str(path),  # a result named path makes Ansible add the file's own facts

@@ -10,11 +10,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora.audit import Audit, as_facts, audit, since
-from fluxlora.errors import FluxloraError
-from fluxlora.journal import Event, Journal
-from fluxlora.refusals import Forbidden
-from fluxlora.vastai import Vast
+from ..module_utils.account import ACCOUNT_OPTIONS
+from ..module_utils.failures import fail_with, require_fluxlora
+
+IMPORT_ERROR: ImportError | None = None
+try:
+    from fluxlora.errors import FluxloraError
+    from fluxlora.money.audit import Audit, as_facts, audit, since
+    from fluxlora.money.journal import Event, Journal
+    from fluxlora.vast.client import Vast
+    from fluxlora.vast.errors import Forbidden
+except ImportError as error:
+    IMPORT_ERROR = error
 
 DOCUMENTATION = r"""
 module: vastai_audit
@@ -26,13 +33,8 @@ description:
   - Writes down in the journal the end and the cost of instances that ended where this computer did not see it; nothing
     else is changed, and instances with another label are only counted.
   - A list that cannot be read is a failure. Charges that the key may not read are only missed.
+extends_documentation_fragment: fluxlora.vastai.account
 options:
-  api_key:
-    description: The account's key. When not given, E(VAST_API_KEY), then the official client's own key files.
-    type: str
-  url:
-    description: Address of the API. When not given, E(VAST_URL), then https://console.vast.ai.
-    type: str
   journal:
     description: File with what was rented, failed and ended. It need not exist.
     type: path
@@ -54,7 +56,7 @@ attributes:
     support: full
     description: Nothing is written in the journal.
 author:
-  - fluxlora
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -123,8 +125,7 @@ hint:
 """
 
 ARGUMENT_SPEC = {
-    "api_key": {"type": "str", "no_log": True},
-    "url": {"type": "str"},
+    **ACCOUNT_OPTIONS,
     "journal": {"type": "path", "required": True},
     "label_prefix": {"type": "str", "default": "fluxlora"},
     "days": {"type": "float", "default": 30},
@@ -153,6 +154,7 @@ def look(vast: Vast, journal: Journal, params: dict[str, Any], now: float) -> Au
 
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    require_fluxlora(module, IMPORT_ERROR)
     journal = Journal(Path(module.params["journal"]))
     try:
         found = look(Vast(module.params["api_key"], module.params["url"]), journal, module.params, time.time())
@@ -160,7 +162,7 @@ def main() -> None:
             for each in found.settlements:
                 journal.write(Event.DESTROYED, each.run, each.instance_id, spent_usd=each.spent_usd, charged=True)
     except FluxloraError as error:
-        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+        fail_with(module, error)
     module.exit_json(changed=bool(found.settlements), **as_facts(found))
 
 

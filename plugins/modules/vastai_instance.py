@@ -10,17 +10,24 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora.errors import FluxloraError, InputError
-from fluxlora.journal import Journal
-from fluxlora.labels import Label
-from fluxlora.losses import loss
-from fluxlora.records import Offer, number_of, whole_of
-from fluxlora.renting import Limits, ensure_instance
-from fluxlora.renting.arrival import Waits
-from fluxlora.renting.attempts import Attempts, Choice
-from fluxlora.renting.ending import Ensured, ensure_absent, ensure_stopped
-from fluxlora.renting.login import Login
-from fluxlora.vastai import Rent, Vast
+from ..module_utils.account import ACCOUNT_OPTIONS
+from ..module_utils.failures import fail_with, require_fluxlora
+
+IMPORT_ERROR: ImportError | None = None
+try:
+    from fluxlora.errors import FluxloraError, InputError
+    from fluxlora.money.journal import Journal
+    from fluxlora.renting import Limits, ensure_instance
+    from fluxlora.renting.attempts import Attempts, Choice
+    from fluxlora.renting.destroy import Ensured, ensure_absent, ensure_stopped
+    from fluxlora.renting.losses import loss
+    from fluxlora.renting.readiness import Waits
+    from fluxlora.renting.ssh_probe import Login
+    from fluxlora.vast.client import Rent, Vast
+    from fluxlora.vast.labels import Label
+    from fluxlora.vast.records import Offer, number_of, whole_of
+except ImportError as error:
+    IMPORT_ERROR = error
 
 DOCUMENTATION = r"""
 module: vastai_instance
@@ -33,13 +40,8 @@ description:
     One that was there before is kept, whatever it does.
   - C(absent) destroys, again where needed, until the account's list no longer has the instance.
   - C(stopped) keeps the disk, which is paid for.
+extends_documentation_fragment: fluxlora.vastai.account
 options:
-  api_key:
-    description: The account's key. When not given, E(VAST_API_KEY), then the official client's own key files.
-    type: str
-  url:
-    description: Address of the API. When not given, E(VAST_URL), then https://console.vast.ai.
-    type: str
   state:
     description: What should be.
     type: str
@@ -97,6 +99,10 @@ options:
     description: Folder where the host key of each instance is pinned at the first login; with O(private_key_file).
     type: path
     default: ~/.ssh/fluxlora_known_hosts
+  proxy_command:
+    description: Command through which ssh reaches the instance, as its option ProxyCommand; none when it is empty.
+    type: str
+    default: ""
   journal:
     description: File to append what was rented, what failed and what it cost to. Nothing is remembered without it.
     type: path
@@ -151,7 +157,7 @@ attributes:
   check_mode:
     support: full
 author:
-  - fluxlora
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -242,8 +248,7 @@ hint:
 """
 
 ARGUMENT_SPEC = {
-    "api_key": {"type": "str", "no_log": True},
-    "url": {"type": "str"},
+    **ACCOUNT_OPTIONS,
     "state": {"type": "str", "choices": ["present", "absent", "stopped"], "default": "present"},
     "run": {"type": "str"},
     "presets": {"type": "list", "elements": "str", "default": []},
@@ -258,6 +263,7 @@ ARGUMENT_SPEC = {
     "public_key": {"type": "str", "no_log": False},
     "private_key_file": {"type": "path", "no_log": False},
     "known_hosts_dir": {"type": "path", "default": "~/.ssh/fluxlora_known_hosts"},
+    "proxy_command": {"type": "str", "default": ""},
     "journal": {"type": "path"},
     "lost": {"type": "str", "default": ""},
     "max_attempts": {"type": "int", "default": 3},
@@ -346,7 +352,12 @@ def ensure(params: dict[str, Any], attempts: Attempts, *, dry_run: bool) -> Ensu
         [choice(offer) for offer in params["offers"]],
         limits=Limits(params["max_attempts"], params["price_tolerance"], params["max_price_per_hour"]),
         waits=waits,
-        login=Login(Path(key), Path(params["known_hosts_dir"]), connect_seconds=min(10, waits.network))
+        login=Login(
+            Path(key),
+            Path(params["known_hosts_dir"]),
+            connect_seconds=min(10, waits.network),
+            proxy_command=params["proxy_command"],
+        )
         if key
         else None,
         public_ssh_key=params["public_key"] or "",
@@ -365,18 +376,14 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
+    require_fluxlora(module, IMPORT_ERROR)
     journal = module.params["journal"]
     attempts = Attempts(module.params["run"] or "", Journal(Path(journal)) if journal else None)
     try:
         ensured = ensure(module.params, attempts, dry_run=module.check_mode)
     except FluxloraError as error:
-        module.fail_json(
-            msg=str(error),
-            hint=error.hint,
-            code=str(error.code),
-            instance_id=getattr(error, "instance_id", None),
-            attempts=[asdict(attempt) for attempt in attempts.made],
-        )
+        made = [asdict(attempt) for attempt in attempts.made]
+        fail_with(module, error, instance_id=getattr(error, "instance_id", None), attempts=made)
     instance = ensured.instance and asdict(ensured.instance)
     absent = module.params["state"] == "absent" and instance is None
     module.exit_json(

@@ -6,9 +6,16 @@ from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora.errors import FluxloraError
-from fluxlora.losses import wait_for_loss
-from fluxlora.vastai import Vast
+from ..module_utils.account import ACCOUNT_OPTIONS
+from ..module_utils.failures import fail_with, require_fluxlora
+
+IMPORT_ERROR: ImportError | None = None
+try:
+    from fluxlora.errors import FluxloraError
+    from fluxlora.renting.losses import wait_for_loss
+    from fluxlora.vast.client import Vast
+except ImportError as error:
+    IMPORT_ERROR = error
 
 DOCUMENTATION = r"""
 module: vastai_loss_info
@@ -16,13 +23,8 @@ short_description: Whether an interruptible instance that no longer answers was 
 description:
   - vast.ai may take a minute to notice that a host is gone, so an interruptible instance is waited for.
   - One that is rented at a fixed price is never called lost, and not waited for.
+extends_documentation_fragment: fluxlora.vastai.account
 options:
-  api_key:
-    description: The account's key. When not given, E(VAST_API_KEY), then the official client's own key files.
-    type: str
-  url:
-    description: Address of the API. When not given, E(VAST_URL), then https://console.vast.ai.
-    type: str
   instance_id:
     description: The instance.
     type: int
@@ -35,7 +37,7 @@ attributes:
   check_mode:
     support: full
 author:
-  - fluxlora
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -62,8 +64,7 @@ hint:
 """
 
 ARGUMENT_SPEC = {
-    "api_key": {"type": "str", "no_log": True},
-    "url": {"type": "str"},
+    **ACCOUNT_OPTIONS,
     "instance_id": {"type": "int", "required": True},
     "timeout_seconds": {"type": "float", "default": 120},
 }
@@ -71,11 +72,12 @@ ARGUMENT_SPEC = {
 
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    require_fluxlora(module, IMPORT_ERROR)
     try:
         vast = Vast(module.params["api_key"], module.params["url"])
         how = wait_for_loss(vast, module.params["instance_id"], seconds=module.params["timeout_seconds"])
     except FluxloraError as error:
-        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+        fail_with(module, error)
     module.exit_json(changed=False, loss=str(how))
 
 

@@ -11,14 +11,21 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora.errors import FluxloraError
-from fluxlora.journal import Entry, Journal
-from fluxlora.offers import find
-from fluxlora.offers.requirements import Requirements
-from fluxlora.offers.speeds import corrections
-from fluxlora.renting.avoid import avoided
-from fluxlora.vastai import Vast
-from fluxlora.work import Work
+from ..module_utils.account import ACCOUNT_OPTIONS
+from ..module_utils.failures import fail_with, require_fluxlora
+
+IMPORT_ERROR: ImportError | None = None
+try:
+    from fluxlora.errors import FluxloraError
+    from fluxlora.estimates.work import Work
+    from fluxlora.money.journal import Entry, Journal
+    from fluxlora.offers import find
+    from fluxlora.offers.avoid import avoided
+    from fluxlora.offers.corrections import corrections
+    from fluxlora.offers.requirements import Requirements
+    from fluxlora.vast.client import Vast
+except ImportError as error:
+    IMPORT_ERROR = error
 
 DOCUMENTATION = r"""
 module: vastai_offer_info
@@ -28,13 +35,8 @@ description:
   - That cost is GPU time, storage, bytes down and up, and what a retry costs times how likely it is. The time depends
     on how fast the GPU trains; C(docs/speeds.md) says what is known of that.
   - Every filter is checked again on the answer, and what does not fit is returned with the reason.
+extends_documentation_fragment: fluxlora.vastai.account
 options:
-  api_key:
-    description: The account's key. When not given, E(VAST_API_KEY), then the official client's own key files.
-    type: str
-  url:
-    description: Address of the API. When not given, E(VAST_URL), then https://console.vast.ai.
-    type: str
   gpu_ram_gb:
     description: Least memory of each GPU.
     type: float
@@ -122,7 +124,7 @@ attributes:
   check_mode:
     support: full
 author:
-  - fluxlora
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -240,8 +242,7 @@ REQUIREMENTS = {
     "interruptible": {"type": "bool"},
 }
 ARGUMENT_SPEC = {
-    "api_key": {"type": "str", "no_log": True},
-    "url": {"type": "str"},
+    **ACCOUNT_OPTIONS,
     **REQUIREMENTS,
     "work": {"type": "dict"},
     "done_steps": {"type": "int", "default": 0},
@@ -264,13 +265,14 @@ def requirements(params: Mapping[str, Any], remembered: list[Entry]) -> Requirem
 
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    require_fluxlora(module, IMPORT_ERROR)
     params = module.params
     try:
         remembered = Journal(Path(params["journal"])).entries() if params["journal"] else []
         need = requirements(params, remembered)
         ranking = find(Vast(params["api_key"], params["url"]), need, corrections(remembered))
     except FluxloraError as error:
-        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+        fail_with(module, error)
     near = ranking.nearest
     module.exit_json(
         changed=False,

@@ -6,22 +6,24 @@ from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
 
-from fluxlora.errors import FluxloraError
-from fluxlora.public_key import public_key
-from fluxlora.vastai import Vast
+from ..module_utils.account import ACCOUNT_OPTIONS
+from ..module_utils.failures import fail_with, require_fluxlora
+
+IMPORT_ERROR: ImportError | None = None
+try:
+    from fluxlora.errors import FluxloraError
+    from fluxlora.vast.client import Vast
+    from fluxlora.vast.public_key import public_key
+except ImportError as error:
+    IMPORT_ERROR = error
 
 DOCUMENTATION = r"""
 module: vastai_ssh_key
 short_description: Register an SSH public key with the vast.ai account
 description:
   - Instances let the account's keys in that were registered before they were rented.
+extends_documentation_fragment: fluxlora.vastai.account
 options:
-  api_key:
-    description: The account's key. When not given, E(VAST_API_KEY), then the official client's own key files.
-    type: str
-  url:
-    description: Address of the API. When not given, E(VAST_URL), then https://console.vast.ai.
-    type: str
   public_key:
     description: The line of a C(.pub) file. A private key or a path is refused before anything is sent.
     type: str
@@ -35,7 +37,7 @@ attributes:
   check_mode:
     support: full
 author:
-  - fluxlora
+  - the fluxlora developers
 """
 
 EXAMPLES = r"""
@@ -63,8 +65,7 @@ hint:
 """
 
 ARGUMENT_SPEC = {
-    "api_key": {"type": "str", "no_log": True},
-    "url": {"type": "str"},
+    **ACCOUNT_OPTIONS,
     "public_key": {"type": "str", "required": True, "no_log": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -72,6 +73,7 @@ ARGUMENT_SPEC = {
 
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    require_fluxlora(module, IMPORT_ERROR)
     wanted = module.params["state"] == "present"
     try:
         key = public_key(module.params["public_key"])
@@ -84,7 +86,7 @@ def main() -> None:
             else:
                 vast.remove_ssh_key(registered)
     except FluxloraError as error:
-        module.fail_json(msg=str(error), hint=error.hint, code=error.code)
+        fail_with(module, error)
     module.exit_json(changed=changed, key=key)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
+import shlex
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,18 +15,32 @@ from typing import Any
 import click
 
 from fluxlora.errors import FluxloraError, InputError
-from fluxlora.run import Outcome, play
-from fluxlora.talk import Talk
+from fluxlora.runner.play import Outcome, play
+from fluxlora.runner.screen import Screen
+from fluxlora.settings.credentials import without_secrets
 
 Command = Callable[..., Any]
+# What shells report of a command that Ctrl-C ended.
+_INTERRUPTED = 128 + signal.SIGINT
 # What Ansible takes for a template, wherever it came from on the command line.
 _TEMPLATE = re.compile(r"\{[{%#]")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; an error of ours is one sentence and what to do, never a traceback."""
+    # A terminal whose encoding lacks a character shows a ? in its place.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        cli(arguments, standalone_mode=True)
+        sys.exit(cli(arguments, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt) as error:
+        click.echo("Aborted!", err=True)
+        interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+        sys.exit(_INTERRUPTED if interrupted else 1)
     except FluxloraError as error:
         click.echo(f"fluxlora: {error}", err=True)
         if error.hint:
@@ -48,7 +66,7 @@ def _planned(command: Command) -> Command:
         _settable,
         _presets,
         click.option("-n", "--name", help="The run's name; the dataset folder's when not given."),
-        click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path)),
+        click.argument("dataset", type=click.Path(exists=True, file_okay=False)),
     ):
         command = option(command)
     return command
@@ -56,7 +74,7 @@ def _planned(command: Command) -> Command:
 
 @cli.command()
 @_planned
-def plan(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
+def plan(dataset: str, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Check the dataset and settings, and show steps, hours and the best offers. Spends nothing."""
     _finish(_play("plan", _run(dataset, name, presets) | _settings(settings)))
 
@@ -64,7 +82,7 @@ def plan(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tu
 @cli.command()
 @_planned
 @click.option("--refused", is_flag=True, help="Say of each other offer why it was passed over.")
-def offers(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], refused: bool) -> None:
+def offers(dataset: str, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], refused: bool) -> None:
     """Show the market for this run: the ten offers with the least expected cost, and how far that may be off."""
     shown = {"provision_show_refused": "true"} if refused else {}
     _finish(_play("offers", _run(dataset, name, presets) | shown | _settings(settings)))
@@ -74,7 +92,7 @@ def offers(dataset: Path, name: str | None, presets: tuple[str, ...], settings: 
 @_planned
 @click.option("--fix", "copy", type=Path, metavar="FOLDER", help="Write a corrected copy there; nothing else changes.")
 def check(
-    dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], copy: Path | None
+    dataset: str, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], copy: Path | None
 ) -> None:
     """Look at every picture and caption, and say what the training will make of it. Needs no key and no network."""
     run = _run(dataset, name, presets) | ({"plan_corrected_copy": str(copy.resolve())} if copy else {})
@@ -84,34 +102,64 @@ def check(
 @cli.command()
 @_planned
 @click.option("--rehearse", is_flag=True, help="Hold the whole run on this machine, for free, scaled down.")
-def train(dataset: Path, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], rehearse: bool) -> None:
-    """Rent, train, bring the adapter home, give the instance back. Call it again to go on."""
+def train(dataset: str, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], rehearse: bool) -> None:
+    """Rent, train, bring the adapter home, give the instance back. Call it again to go on.
+
+    What it was given is kept on this computer, without secrets: the next call for the same run needs none of it, and
+    asks where something else is given.
+    """
     run = _run(dataset, name, presets) | _settings(settings)
     if rehearse:
         _rehearse(run)
         return
     outcome = _play("train", run)
+    if "settings_differ" in outcome.failures and not outcome.detached and sys.stdin.isatty():
+        click.confirm("Go on with these changes?", abort=True)
+        outcome = _play("train", run | {"run_settings": "changed"})
     if outcome.detached:
-        click.echo(
-            f"\nLeft alone. If an instance was rented it goes on, and costs money.\n"
-            f"Come back:  fluxlora train {dataset} --name {run['run_name']}\n"
-            f"Look at it: fluxlora status {run['run_name']}\n"
-            f"End it:     fluxlora destroy {run['run_name']}"
-        )
-        return
+        click.echo("\n".join(_ways_back(dataset, run["run_name"], presets, settings)))
     _finish(outcome)
 
 
+def _ways_back(dataset: str, run: str, presets: Sequence[str], settings: tuple[str, ...]) -> list[str]:
+    """The commands for who comes back, as they can be pasted: by the name that this one was called, without secrets."""
+    shown = without_secrets(_settings(settings))
+    given = [
+        *(word for preset in presets for word in ("-p", preset)),
+        *(word for name, value in shown.value.items() for word in ("-e", f"{name}={value}")),
+    ]
+    secrets = [f"            Give it what is secret again: {', '.join(shown.dropped)}"] if shown.dropped else []
+    # A folder may be called like an option.
+    folder = f"./{dataset}" if dataset.startswith("-") else dataset
+    called = _called()
+    return [
+        "",
+        "Left alone. If an instance was rented it goes on, and costs money.",
+        f"Come back:  {shlex.join([called, 'train', folder, '--name', run, *given])}",
+        *secrets,
+        f"Look at it: {shlex.join([called, 'status', run])}",
+        f"End it:     {shlex.join([called, 'destroy', run])}",
+    ]
+
+
+def _called() -> str:
+    """What the user typed to call this command, or the shorter name by which the shell finds the same."""
+    typed = Path(sys.argv[0])
+    found = shutil.which(typed.name)
+    by_name = typed.is_absolute() and found and typed.exists() and Path(found).samefile(typed)
+    return typed.name if by_name else sys.argv[0]
+
+
 @cli.command()
-@click.argument("dataset", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("dataset", required=False, type=click.Path(exists=True, file_okay=False))
 @click.option("-n", "--name", default="rehearsed", show_default=True, help="The run's name, one of yours for example.")
 @_presets
 @_settable
-def rehearse(dataset: Path | None, name: str, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
+def rehearse(dataset: str | None, name: str, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Hold a whole run on this machine: real SimpleTuner, a tiny model, no account, no money."""
-    from fluxlora.run import project_dir
+    from fluxlora.project import project_dir
 
-    _rehearse(_run(dataset or project_dir() / "examples" / "dataset", name, presets) | _settings(settings))
+    _rehearse(_run(dataset or str(project_dir() / "examples" / "dataset"), name, presets) | _settings(settings))
 
 
 @cli.command()
@@ -129,7 +177,7 @@ def init(mint_key: bool, settings: tuple[str, ...]) -> None:
 def doctor(run: str | None, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
     """Prove every key, the credit, the ssh key and this computer; with RUN also what that run needs. Spends nothing."""
     outcome = _play("doctor", _named(run) | _chosen(presets) | _settings(settings), offline=True)
-    sys.exit(1 if outcome.code else 0)
+    sys.exit(outcome.status if outcome.detached else min(outcome.code, 1))
 
 
 @cli.command("import")
@@ -242,8 +290,9 @@ def _rehearse(run: Mapping[str, str]) -> None:
     _finish(rehearse_(run, say=click.echo))
 
 
-def _run(dataset: Path, name: str | None, presets: tuple[str, ...]) -> dict[str, str]:
-    run = {"run_name": name or dataset.resolve().name, "dataset_path": str(dataset.resolve())}
+def _run(dataset: str, name: str | None, presets: tuple[str, ...]) -> dict[str, str]:
+    folder = Path(dataset).resolve()
+    run = {"run_name": name or folder.name, "dataset_path": str(folder)}
     return _plain(run) | _chosen(presets)
 
 
@@ -273,17 +322,17 @@ def _settings(settings: tuple[str, ...]) -> dict[str, str]:
 
 
 def _play(verb: str, variables: Mapping[str, Any], *, check: bool = False, offline: bool = False) -> Outcome:
-    return play(verb, variables, check=check, offline=offline, on_event=_talk().on_event)
+    return play(verb, variables, check=check, offline=offline, on_event=_screen().on_event)
 
 
-def _talk() -> Talk:
+def _screen() -> Screen:
     """On a terminal progress is one line that is written over, and goes when the next thing is said."""
     clear = "\r\x1b[K"
     if not sys.stdout.isatty():
-        return Talk(say=click.echo)
-    return Talk(say=lambda line: click.echo(clear + line), draw=lambda line: click.echo(clear + line, nl=False))
+        return Screen(say=click.echo)
+    return Screen(say=lambda line: click.echo(clear + line), draw=lambda line: click.echo(clear + line, nl=False))
 
 
 def _finish(outcome: Outcome) -> None:
     """Exit as the playbook did; what was interrupted has not succeeded."""
-    sys.exit(130 if outcome.detached else outcome.code)
+    sys.exit(outcome.status)

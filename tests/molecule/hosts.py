@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from fluxlora.rehearsal.containers import Containers
-from fluxlora.rehearsal.engine import find_engine
-from fluxlora.rehearsal.owner import end, sweep
+from fluxlora.rehearsal.hosts.containers import Containers
+from fluxlora.rehearsal.hosts.engine import find_engine
+from fluxlora.rehearsal.hosts.owner import end, sweep
 
 # The process that hosts belong to, since this one ends at once; without one they stay until `down`.
 OWNER = int(os.environ.get("FLUXLORA_MOLECULE_OWNER", "0"))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from fluxlora.rehearsal import engine
+from fluxlora.rehearsal.hosts import engine
 from fluxlora.rehearsal.session import Standin, standin
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fluxlora.journal import Event, Journal
+from fluxlora.money.journal import Event, Journal
 
 if TYPE_CHECKING:
     from tests.conftest import VastServer

@@ -65,6 +65,29 @@ def test_what_would_end_the_training_fails_and_small_pictures_depend_on_the_pres
     assert "leaves it out" not in check(tmp_path, str(folder), "-p", "512").stdout
 
 
+def told(text: str, word: str) -> list[str]:
+    """The sentences under a word; the plan's first line has the task before it."""
+    lines = (line.strip() for line in text.splitlines())
+    return [line.removeprefix(word).strip() for line in lines if line.startswith(f"{word} ")]
+
+
+def test_check_and_plan_judge_the_same_input_alike_and_name_errors_first_and_counted(paper, tmp_path):
+    folder = pictures(tmp_path / "photos", 8, (64, 64))
+    words = (str(folder), "-n", "my-style", "-e", "simpletuner_train_batch_size=3")
+    checked = check(tmp_path, *words)
+    planned = subprocess.run(
+        ["fluxlora", "plan", *words], cwd=PROJECT, env=paper.environment, capture_output=True, text=True, timeout=300
+    )
+    assert (checked.returncode != 0, planned.returncode != 0) == (True, True), checked.stdout + planned.stdout
+    errors, warnings = told(checked.stdout, "error"), told(checked.stdout, "warning")
+    assert (errors, warnings) == (told(planned.stdout, "error"), told(planned.stdout, "warning"))
+    assert errors
+    assert re.search(r"warnings   \d+: ", checked.stdout)
+    assert checked.stdout.index("errors     ") < checked.stdout.index("error      ")
+    assert checked.stdout.rindex("error      ") < checked.stdout.index("warnings   ")
+    assert "--fix" not in checked.stdout, "no copy makes a picture larger"
+
+
 def test_foreign_text_is_printed_and_never_templated(tmp_path):
     folder = pictures(tmp_path / "photos", 2)
     name = "{{ lookup('pipe', 'touch owned') }}\n-x"
@@ -92,7 +115,8 @@ def test_a_corrected_copy_is_sound_and_the_original_is_as_it_was(tmp_path):
     (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:-40])
     before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.iterdir()}
 
-    done = check(tmp_path, str(folder), "--fix", str(tmp_path / "copy"))
+    one = ("-e", "simpletuner_train_batch_size=1")
+    done = check(tmp_path, str(folder), "--fix", str(tmp_path / "copy"), *one)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2.png: it cannot be decoded and is left out" in done.stdout

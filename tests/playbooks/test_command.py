@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
+import shlex
 import signal
+import stat
 import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from leaks import running
 
 from conftest import DATASET, PROJECT, Bench, wait_for
 from fluxlora.cli import cli
+from fluxlora.money.journal import Event, Journal
 from fluxlora.process import mark
+from fluxlora.runner import run_settings
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -49,15 +56,15 @@ def start(environment: dict[str, str], log: Path, *words: str) -> subprocess.Pop
 
 def test_every_verb_is_a_playbook_and_every_playbook_a_verb():
     verbs = set(cli.commands) - {"rehearse", "rehearsal"}
-    assert verbs == {file.stem for file in PROJECT.glob("*.yml") if not file.name.startswith(".")}
+    files = PROJECT.glob("[!.]*.yml")
+    assert verbs == {file.stem for file in files if isinstance(yaml.safe_load(file.read_text()), list)}
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["status"], "nothing of it costs money"),
-        (["status", "nobody"], "nobody has no instance"),
-        (["destroy", "nobody"], "nobody has no instance: nothing of it costs money"),
+        (["destroy", "--all"], "nothing of it costs money"),
     ],
 )
 def test_where_nothing_is_rented_it_is_said(paper, words, sentence):
@@ -66,7 +73,7 @@ def test_where_nothing_is_rented_it_is_said(paper, words, sentence):
     assert sentence in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["fetch", "stop"])
+@pytest.mark.parametrize("verb", ["destroy", "fetch", "status", "stop"])
 def test_a_run_that_does_not_exist_is_a_mistake(paper, verb):
     done = command(paper, verb, "nobody")
     assert done.returncode != 0
@@ -76,13 +83,14 @@ def test_a_run_that_does_not_exist_is_a_mistake(paper, verb):
 @pytest.mark.parametrize(
     ("verb", "sentence"),
     [
-        ("status", "someone has no instance"),
+        ("status", "nobody and someone have no instance"),
         ("fetch", "nobody and someone have no instance"),
         ("stop", "nobody and someone have no instance"),
     ],
 )
 def test_of_several_runs_each_is_looked_for(paper, verb, sentence):
-    assert sentence in " ".join(paper.play(verb, "nobody,someone").stdout.split())
+    done = paper.play(verb, "nobody,someone")
+    assert sentence in " ".join((done.stdout + done.stderr).split())
 
 
 def test_without_a_key_one_sentence_says_what_to_do(paper, tmp_path):
@@ -162,10 +170,12 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
     bench, tmp_path
 ):
     log = tmp_path / "log"
-    words = ["train", str(DATASET), "--name", "left", *settings(bench), "-e", "simpletuner_max_train_steps=400"]
-    process = start(bench.environment, log, *words)
+    words, token = ["train", str(DATASET), "--name", "left", *settings(bench)], bench.there.hub_token
+    process = start(
+        bench.environment, log, *words, "-e", "simpletuner_max_train_steps=400", "-e", f"weights_token={token}"
+    )
     bench.started.append(process)
-    wait_for(lambda: "training, step" in log.read_text() or process.poll() is not None, 300, log)
+    wait_for(lambda: "training, step" in log.read_text() or process.poll() is not None, 900, log)
 
     # Its folder is named after the command that plays it: others may be playing beside it.
     own = ("ansible-playbook", f"/fluxlora-{mark(process.pid).rpartition('.')[0]}.")
@@ -173,9 +183,16 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
 
     os.kill(process.pid, signal.SIGINT)
 
-    assert process.wait(60) == 0, log.read_text()
-    assert "fluxlora status left" in log.read_text()
-    assert "fluxlora destroy left" in log.read_text()
+    assert process.wait(60) == 130, log.read_text()
+    said = log.read_text()
+    (back,) = re.findall(r"Come back:  (.*)", said)
+    given = [word for setting in settings(bench) for word in (["-e"] if setting == "--set" else [setting])]
+    called = [*words[:4], *given, "-e", "simpletuner_max_train_steps=400"]
+    assert shlex.split(back) == ["fluxlora", *called]
+    assert "fluxlora status left" in said
+    assert "fluxlora destroy left" in said
+    file = run_settings.file_of(bench.folder / "state" / "runs", "left")
+    assert (stat.S_IMODE(file.stat().st_mode), token in said + file.read_text()) == (0o600, False)
     assert not running(*own)
     (instance,) = bench.instances()
     look = "cat /root/.fluxlora/progress.json"
@@ -198,10 +215,13 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
     assert "not at home" in refused.stdout
 
     again = tmp_path / "again"
-    process = start(bench.environment, again, *words)
+    # Only the run's name: the rest is kept.
+    process = start(bench.environment, again, *words[:4], "-e", "run_rehearsal=true")
     bench.started.append(process)
     wait_for(lambda: "left: caching" in again.read_text() or process.poll() is not None, 240, again)
     bench.post(f"/rehearsal/instances/{instance['id']}/vanish")
+    assert "simpletuner_max_train_steps=400" in again.read_text()
+    assert re.search(r"steps +400,", again.read_text())
     began = time.monotonic()
     assert process.wait(90) != 0, again.read_text()
     assert time.monotonic() - began < 45, "a host that vanishes is noticed within seconds"
@@ -215,14 +235,67 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
     assert bench.rents() == 1
 
 
-@pytest.mark.parametrize("words", [("audit",), ("destroy", "nobody", "--yes"), ("doctor",)])
-def test_what_is_interrupted_has_not_succeeded(paper, tmp_path, words):
+@pytest.fixture
+def begun(paper):
+    """A training that has been begun with 1500 steps, as this computer remembers it."""
+    state = paper.folder / "state"
+    given = dict(setting.split("=", 1) for setting in settings(paper) if "=" in setting)
+    run_settings.write(state / "runs", "begun", run_settings.of_run(given)[0] | {"simpletuner_max_train_steps": "1500"})
+    Journal(state / "journal.jsonl").write(Event.RENTED, "begun", 4711, price_per_hour=0.5)
+    return paper
+
+
+def test_a_run_goes_on_with_what_it_was_given_and_a_change_is_shown_and_refused_where_nobody_is_asked(begun):
+    words = [str(DATASET), "--name", "begun", "-e", "run_rehearsal=true"]
+    planned = command(begun, "plan", *words)
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert "begun goes on with what it was given before: " in planned.stdout
+    assert "steps      1500," in planned.stdout
+
+    refused = command(begun, "train", *words, "-e", "simpletuner_max_train_steps=300")
+    assert refused.returncode not in (0, 130)
+    assert "simpletuner_max_train_steps: 1500 is kept, 300 was given now" in refused.stdout
+    assert "-e run_settings=changed" in refused.stdout
+    assert "Plan before anything is spent" not in refused.stdout
+    assert begun.rents() == 0
+
+
+@pytest.mark.parametrize(("answer", "ends"), [("n", "Aborted!"), ("y", "simpletuner_max_train_steps")])
+def test_on_a_terminal_a_change_is_asked_about_and_yes_goes_on_with_it(begun, answer, ends):
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        ["fluxlora", "train", str(DATASET), "--name", "begun", "-e", "run_rehearsal=true",
+         "-e", "simpletuner_max_train_steps=0"],
+        cwd=PROJECT, env=begun.environment, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    begun.started.append(process)
+    os.write(master, f"{answer}\n".encode())
+    said = process.communicate(timeout=300)[0].decode()
+    os.close(terminal)
+    os.close(master)
+    assert process.returncode != 0
+    after = said.partition("Go on with these changes?")[2]
+    assert ends in after, said
+    assert ("== Enter the runs" in after) is (answer == "y"), said
+    assert begun.rents() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        (("audit",), signal.SIGTERM),
+        (("destroy", "--all", "--yes"), signal.SIGINT),
+        (("doctor",), signal.SIGINT),
+        (("plan", str(DATASET)), signal.SIGTERM),
+    ],
+)
+def test_what_is_interrupted_says_so_as_shells_do(paper, tmp_path, words, number):
     log = tmp_path / "log"
     process = start(paper.environment, log, *words)
     paper.started.append(process)
     wait_for(lambda: "== " in log.read_text(), 30, log)
-    os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(60) != 0, log.read_text()
+    os.kill(process.pid, number)
+    assert process.wait(60) == 128 + number, log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fluxlora.journal import Event, Journal
+from fluxlora.money.journal import Event, Journal
 from fluxlora.onhost import guard
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def play(vast: VastServer, ssh_key: Path, tmp_path: Path) -> Play:
                 "HF_ENDPOINT": vast.hub_url, "HF_TOKEN": vast.hub_token,
                 "FLUXLORA_STATE_DIR": str(tmp_path / "state"),
             },
-            capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=300, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         done.stdout = " ".join((done.stdout + done.stderr).split())
         return done

@@ -91,7 +91,7 @@ def test_without_a_name_or_with_both_nothing_is_destroyed(vast: VastServer, flux
     rented = rent(vast, "fluxlora/a/512")
     done = fluxlora(*words, "--unsaved", "--yes")
     assert done.returncode != 0
-    assert "Which runs' instances are given back?" in done.stdout
+    assert "Which runs' instances are destroyed?" in done.stdout
     assert left(vast) == rented
 
 
@@ -109,6 +109,22 @@ def test_what_is_no_run_s_name_is_refused_and_ends_nothing(vast: VastServer, flu
     assert done.returncode != 0
     assert "costs money" not in done.stdout
     assert left(vast) == rented
+
+
+def test_a_manifest_that_cannot_be_used_proves_nothing_and_the_instance_stays(
+    vast: VastServer, fluxlora: Call, tmp_path: Path
+) -> None:
+    (rented,) = rent(vast, "fluxlora/my-style/512")
+    manifest = tmp_path / "artifacts" / "my-style" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(f'{{"run": "my-style", "vastai_id": "{rented}"}}')
+    done = fluxlora("destroy", "my-style", "--yes", "-e", f"provision_artifacts_dir={tmp_path}/artifacts", *QUICKLY)
+    said = " ".join(done.stdout.split())
+    assert done.returncode != 0
+    assert f'{manifest} cannot be used: vastai_id should be a valid integer and is "{rented}".' in said
+    assert f"instance {rented} costs $" in said
+    assert "ansible-playbook destroy.yml -e run_name=my-style" in said
+    assert left(vast) == [rented]
 
 
 def test_where_nobody_can_be_asked_the_answer_is_no(vast: VastServer, fluxlora: Call) -> None:

@@ -11,7 +11,7 @@ import re
 import pytest
 
 from conftest import wait_for
-from fluxlora.journal import Event, Journal
+from fluxlora.money.journal import Event, Journal
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -56,7 +56,7 @@ NO_PICTURES = {
 def test_what_is_outbid_while_it_is_prepared_is_replaced_and_prepared_elsewhere(bench, tmp_path):
     log = tmp_path / "log"
     process = bench.start("train", RUN, log, **WISHES, simpletuner_datasets=[NO_PICTURES])
-    wait_for(lambda: "TASK [simpletuner : Install" in log.read_text() or process.poll() is not None, 240, log)
+    wait_for(lambda: "TASK [simpletuner : Install" in log.read_text() or process.poll() is not None, 480, log)
     (first,) = bench.instances()
 
     bench.post(f"/rehearsal/instances/{first['id']}/outbid")
@@ -76,7 +76,7 @@ def test_a_failed_training_ends_the_run_with_the_trainers_own_reason_and_what_st
     written = f"mkdir -p {FOLDER} && cat > {FOLDER}/sitecustomize.py <<'END'\n{CRASH}\nEND\necho ok"
     assert bench.ssh(instance, written).strip() == "ok"
 
-    done = bench.play("train", RUN, **WISHES, training_environment={"PYTHONPATH": FOLDER})
+    done = bench.play("train", RUN, **WISHES, run_settings="new", training_environment={"PYTHONPATH": FOLDER})
 
     said = done.stdout[-3000:] + done.stderr[-1000:]
     assert done.returncode != 0, said
@@ -94,7 +94,7 @@ def test_once_mended_it_trains_and_goes_on_from_its_last_checkpoint_when_the_tra
     log = tmp_path / "log"
     # Steps so long that a checkpoint is at home before the next one is written; an epoch has two of them.
     slowly = {"simpletuner_gradient_accumulation_steps": 3, "simpletuner_validation_steps": 20}
-    process = bench.start("train", RUN, log, **WISHES, **slowly, simpletuner_max_train_steps=20)
+    process = bench.start("train", RUN, log, **WISHES, **slowly, run_settings="new", simpletuner_max_train_steps=20)
     wait_for(lambda: "checkpoint 4 is home" in log.read_text() or process.poll() is not None, 300, log)
     (instance,) = bench.instances()
     bench.ssh(instance, "pkill -9 -f simpletuner/train.py")

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import irregular, planted
 
 from conftest import PROJECT, Bench, _bench
-from fluxlora.rehearsal import engine
+from fluxlora.rehearsal.hosts import engine
 
 pytestmark = pytest.mark.timeout(300)
 
+NOBODY = 65534
+# Who is root outside reads as before what belongs to root, and is inside somebody without a right of root's.
+ORDINARY = ("unshare", "--user")
+# As the role base installs it.
+RSYNC = "command -v rsync || (apt-get update -qq && apt-get install -qq --yes --no-install-recommends rsync)"
+# A finished training's files.
+LEFT_BEHIND = PROJECT / "tests" / "molecule" / "artifacts" / "leave_behind.py"
 # What the module can enter, Ansible can.
 PLAY = """
 - hosts: training
@@ -104,6 +115,48 @@ def test_a_key_that_an_instance_forgets_is_let_in_again(hosts: Bench) -> None:
     (instance,) = of_run(hosts, "my-style")
     assert instance["id"] == before["id"]
     assert hosts.ssh(instance, "echo in") == "in\n"
+
+
+# As root a host's devices and owners could come home too.
+@pytest.mark.parametrize("user", [os.geteuid()] if os.geteuid() else [0, NOBODY])
+def test_what_a_host_plants_among_the_artifacts_stays_there_whoever_fetches(hosts: Bench, user: int) -> None:
+    (instance,) = of_run(hosts, "my-style")
+    with tempfile.TemporaryDirectory(prefix="fluxlora-user-") as own:
+        private, home = Path(own, "private"), Path(own, "artifacts", "my-style")
+        private.mkdir()
+        (private / "file").write_text("of the user")
+        hosts.ssh(instance, RSYNC)
+        hosts.ssh(instance, "rm -rf /root/SimpleTuner && python3 -", given=LEFT_BEHIND.read_text())
+        assert hosts.ssh(instance, planted(private)).strip() == "ok"
+        for _ in range(2):
+            said = fetch(hosts, "my-style", Path(own), user)
+            assert said.startswith("rc=0"), said
+        assert "'leak' was left on the host: it is a link or no regular file" in said
+        assert "'manifest.json' was left on the host: fluxlora writes this file itself" in said
+        assert irregular(home) == []
+        assert [(path.name, path.read_text()) for path in private.iterdir()] == [("file", "of the user")]
+        assert json.loads((home / "manifest.json").read_text())["vastai_id"] == instance["id"]
+        assert (home / "config" / "config.json").is_file()
+        arrived = [(home / name).lstat() for name in ("program", "checkpoint-4", "wandb/offline-run-1/run.wandb")]
+        assert {each.st_uid for each in arrived} == {os.geteuid()}
+        assert [oct(each.st_mode & 0o7777) for each in arrived] == ["0o640", "0o750", "0o640"]
+
+
+def fetch(hosts: Bench, run: str, own: Path, user: int) -> str:
+    """What fetch.yml says, in one line, to somebody whose home is this folder."""
+    settings = {"run_name": run, "artifacts_dir": str(own / "artifacts"), "provision_ssh_key_file": str(own / "key")}
+    shutil.copy(hosts.ssh_key, own / "key")
+    done = subprocess.run(
+        [
+            *([*ORDINARY, f"--map-user={user}", f"--map-group={user}"] if user != os.geteuid() else []),
+            *(str(Path(sys.executable).parent / "ansible-playbook"), "fetch.yml", "-e", json.dumps(settings)),
+        ],
+        cwd=PROJECT,
+        env=hosts.environment | {"HOME": str(own), "TMPDIR": str(own), "FLUXLORA_STATE_DIR": str(own / "state"),
+                                 "ANSIBLE_REMOTE_TEMP": str(own / "tmp")},
+        capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL, check=False, umask=0o027,
+    )  # fmt: skip
+    return " ".join(f"rc={done.returncode} {done.stdout}{done.stderr}".split())
 
 
 @pytest.mark.fault("host_key_changed")

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from fluxlora.errors import RehearsalError
-from fluxlora.rehearsal.command import Engine
-from fluxlora.rehearsal.containers import Containers
-from fluxlora.rehearsal.engine import ensure_image, find_engine
-from fluxlora.rehearsal.inherit import inherited
-from fluxlora.rehearsal.owner import LABEL, sweep
+from fluxlora.rehearsal.hosts.command import Engine
+from fluxlora.rehearsal.hosts.containers import Containers
+from fluxlora.rehearsal.hosts.engine import ensure_image, find_engine
+from fluxlora.rehearsal.hosts.inherited import inherited
+from fluxlora.rehearsal.hosts.owner import LABEL, sweep
 
 SSH = [
     *("ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
@@ -238,7 +238,7 @@ def test_a_host_that_cannot_be_started_leaves_nothing(hosts, engine):
 
 ORPHAN = """
 import time
-from fluxlora.rehearsal.containers import Containers
+from fluxlora.rehearsal.hosts.containers import Containers
 hosts = Containers()
 hosts.start(1, environment={}, authorized_keys=[], onstart="")
 print(hosts.owner.label, flush=True)

@@ -35,7 +35,7 @@ def test_check_mode_of_train_ends_with_the_plan_and_has_rented_nothing(paper):
 def test_a_mistake_is_named_before_anything_is_rented(paper, settings, sentence):
     done = paper.play("train", "my-style", **settings)
     assert done.returncode != 0
-    assert sentence in done.stdout
+    assert sentence in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert paper.rents() == 0
 

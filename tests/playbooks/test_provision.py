@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluxlora.journal import Event, Journal
+from fluxlora.money.journal import Event, Journal
 
 if TYPE_CHECKING:
     from tests.conftest import VastServer
@@ -102,7 +102,7 @@ def test_an_interruptible_instance_that_was_taken_away_meanwhile_is_given_back_b
 
     done = provision(provision_max_price_per_hour=0.01)
 
-    assert f"Instance {rented} of my-style was outbid: it is given back" in done.stdout
+    assert f"Instance {rented} of my-style was outbid: it is destroyed" in done.stdout
     assert "No offer fits, nothing was rented." in done.stdout
     assert vast.ledger()["instances_left"] == 0
     entries = Journal(tmp_path / "state" / "journal.jsonl").entries("my-style")

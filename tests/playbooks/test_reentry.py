@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from leaks import command_lines, on_instance, on_this_computer, running
+from planted import irregular, planted
 
 from conftest import Bench, kill, wait_for
 
@@ -44,12 +46,17 @@ class Killed:
     downloading: set[tuple[str, str, str]]
     training: set[tuple[str, str, str]]
     given_back: set[tuple[str, str, str]]
+    # A folder with a file beside the artifacts, which links of the host led to.
+    private: Path
 
 
 @pytest.fixture(scope="module")
 def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
     """The one run that both promises below are kept in."""
     folder = tmp_path_factory.mktemp("killed")
+    private = bench.folder / "private"
+    private.mkdir()
+    (private / "file").write_text("of the user")
     log = folder / "log"
     tokens = {"vast": bench.there.api_key, "hub": bench.there.hub_token, "wandb": WANDB_KEY}
     bench.more = {
@@ -85,6 +92,7 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
             following &= set(running("ansible-playbook", "run_name=killed", str(bench.folder)))
             if phase == "training":
                 following = set(running("ansible-playbook", "run_name=killed", str(bench.folder)))
+                assert bench.ssh(bench.instances()[0], planted(private)).strip() == "ok"
                 bench.ssh(bench.instances()[0], "pkill -9 -f simpletuner/train.py")
                 training = on_instance(bench, bench.instances()[0], tokens)
                 (folder / "hostvars.json").write_text(bench.hostvars())
@@ -104,7 +112,7 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
         code=code, said=log.read_text(), trainers=trainers, following=following, rents=bench.rents(),
         command_lines=shown,
         here=[*on_this_computer(folder, tokens), *on_this_computer(bench.folder, tokens)],
-        downloading=downloading, training=training, given_back=given_back,
+        downloading=downloading, training=training, given_back=given_back, private=private,
     )  # fmt: skip
     bench.more = {}
     for left in running("ansible-playbook", "run_name=killed", str(bench.folder)):
@@ -140,6 +148,17 @@ def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same
     assert "Loading LoRA weights from Path: " in training_log, "the killed trainer went on from its last checkpoint"
     # Other workers may stay until they are killed: ansible-core lets one that has much to say wait for ever.
     assert killed.following == set(), "the next controller's training was followed by the killed one's worker too"
+
+
+def test_a_host_brings_files_and_folders_home_and_writes_nowhere_else(bench, killed):
+    assert (killed.private / "file").read_text() == "of the user"
+    assert [each.name for each in killed.private.iterdir()] == ["file"]
+    folder = bench.artifacts("killed")
+    assert irregular(folder) == []
+    assert (folder / "wandb").is_dir()
+    assert (folder / "config" / "config.json").is_file()
+    assert json.loads((folder / "manifest.json").read_text())["run"] == "killed"
+    assert "'leak' was left on the host" in " ".join(killed.said.split()), "it is named"
 
 
 def test_tokens_lie_in_one_file_of_the_instance_and_nowhere_else_and_go_before_it_does(killed):
@@ -183,7 +202,7 @@ def test_with_its_controller_gone_an_instance_ends_itself_when_the_last_deadline
     (instance,) = bench.instances()
 
     # On a busy machine the instance has ended itself before the second call has got that far.
-    process = bench.start("train", "leased", log, provision_deadline_hours=0.01)
+    process = bench.start("train", "leased", log, provision_deadline_hours=0.01, run_settings="changed")
     wait_for(lambda: "TASK [python : " in log.read_text() or process.poll() is not None, 240, log)
     if process.poll() is None:
         kill(process)

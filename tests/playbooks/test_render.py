@@ -52,6 +52,8 @@ def test_a_file_of_somebody_else_and_a_link_are_named_and_left_as_they_are(tmp_p
     folder = tmp_path / "files" / "config"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
+    # A record that cannot be read names no file as ours.
+    (folder / ".rendered.json").write_text('["config.json"')
     (folder / "multidatabackend.json").symlink_to(tmp_path / "elsewhere")
 
     done = render(tmp_path / "files")
@@ -66,12 +68,14 @@ def test_a_file_of_somebody_else_and_a_link_are_named_and_left_as_they_are(tmp_p
     ("words", "sentence"),
     [
         (["-p", "51"], "did you mean '512'?"),
-        (["-e", "simpletuner_lora_rnk=8"], "There is no variable simpletuner_lora_rnk."),
+        (["-e", "simpletuner_lora_rnk=8"], "did you mean simpletuner_lora_rank?"),
         (["-e", "simpletuner_lora_type=loha"], "loha"),
+        (["-e", f"simpletuner_validation_prompt=hf_{'EXAMPLE' * 4}"], "--validation_prompt looks like a secret"),
     ],
 )
 def test_what_does_not_exist_is_refused_and_nothing_is_written(tmp_path, words, sentence):
     done = render(tmp_path / "files", *words)
     assert done.returncode != 0
     assert sentence in done.stdout
+    assert "EXAMPLE" not in done.stdout
     assert not (tmp_path / "files").exists()

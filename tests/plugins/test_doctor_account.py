@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 
 import pytest
-from replay import replaying
 
 from conftest import VastServer
 from fluxlora.doctor import account
-from fluxlora.refusals import BadApiKey, Forbidden, Unavailable
-from fluxlora.vastai import Vast
+from fluxlora.vast.client import Vast
+from fluxlora.vast.errors import BadApiKey, Forbidden, Unavailable
+from replay import replaying
 
 
 def test_the_accounts_own_key_may_do_everything_and_shows_the_credit(vast: VastServer) -> None:

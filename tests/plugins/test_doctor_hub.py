@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
-from replay import replaying
 
 from conftest import VastServer
 from fluxlora.doctor import Check, hub
 from fluxlora.doctor.checks import State
+from replay import replaying
 
 MODEL = "black-forest-labs/FLUX.1-dev"
 ABSENT = (404, {"error": "Repository not found"})

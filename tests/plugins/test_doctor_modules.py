@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from replay import replaying
 from test_modules_vastai import PROJECT, Results, changes
 from test_modules_vastai import play as play
 
 from conftest import VastServer
 from fluxlora.doctor import Findings, Tokens, Wish, examine, lines
 from fluxlora.doctor.account import LEAST, SCOPES, look
+from fluxlora.doctor.minting import ensure
 from fluxlora.errors import VastError
-from fluxlora.minting import ensure
-from fluxlora.vastai import Vast
+from fluxlora.vast.client import Vast
+from replay import replaying
 
 LOCK = PROJECT / "requirements.lock"
 

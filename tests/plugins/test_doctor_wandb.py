@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from replay import replaying
 from wandb.sdk.lib.wbauth.validation import check_api_key
 
 from conftest import VastServer
 from fluxlora.doctor import State
 from fluxlora.doctor.wandb_key import examine
+from replay import replaying
 
 CLIENT = "import sys, wandb; print(wandb.Api(api_key=sys.argv[1]).viewer.username)"
 

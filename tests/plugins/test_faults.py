@@ -175,12 +175,13 @@ def test_a_fault_leaves_costs_and_says_what_it_should(case: Case, played: dict[s
     if case.code and kept:
         assert result["instance_id"] == kept[0]["id"]
 
-    # The GPU of what never ran is not paid. What is told is never less than what was paid but for what a busy machine
-    # is late, and no more than some seconds cost.
+    # The GPU of what never ran is not paid, but for the moment in which a busy machine's instance had begun to run:
+    # $0.0001 is a third of a second at $1 an hour. What is told is never less than what was paid but for what a busy
+    # machine is late, and no more than some seconds cost.
     closed = [each for each in meters if each["closed"]]
-    assert case.ran or [each["usd"]["gpu"] for each in closed] == [0] * len(closed)
+    assert case.ran or all(each["usd"]["gpu"] < 0.0001 for each in closed)
     spent = sum(sum(each["usd"].values()) for each in closed)
-    assert 0.8 * spent <= sum(each["usd"] for each in attempts(result)) <= spent + 0.001
+    assert 0.8 * spent - 0.0001 <= sum(each["usd"] for each in attempts(result)) <= spent + 0.001
 
 
 def attempts(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,10 +18,11 @@ import playing
 import pytest
 
 from conftest import VastServer
-from fluxlora import hub
-from fluxlora.adapter import file_sha256
+from fluxlora.delivery import hub
+from fluxlora.delivery.adapter import file_sha256
 from fluxlora.errors import HubError
-from fluxlora.onhost import guard, progress
+from fluxlora.onhost import guard, supervisor
+from fluxlora.untrusted.files import Bound, HomeError
 
 Send = Callable[[str, Path, dict[str, Any]], str]
 
@@ -98,10 +100,48 @@ def test_what_has_only_half_arrived_is_none_and_the_next_call_has_the_whole(
     with pytest.raises(HubError):
         hub.bring_home(api, f"rehearsal/{repo}", hub.Delivered(12), home)
     vast.hub_fault("hub_down", times=0)
-    assert progress.checkpoints(home) == []
+    assert supervisor.checkpoints(home) == []
 
     hub.bring_home(api, f"rehearsal/{repo}", hub.Delivered(12), home)
     assert same(home / "checkpoint-12", sent)
+
+
+@pytest.mark.parametrize("name", [".", "checkpoint-12", "checkpoint-12/training_state.json", ".arriving"])
+def test_a_link_at_home_that_is_in_the_way_is_refused_by_name(
+    vast: VastServer, tmp_path: Path, sent_checkpoint: tuple[str, Path], name: str
+) -> None:
+    (repo, _sent), outside = sent_checkpoint, tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("of the user")
+    link = tmp_path / "home" / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside / "file" if name.endswith(".json") else outside)
+    with pytest.raises(HomeError, match=f"{link} is a link to {outside}"):
+        hub.bring_home(
+            hub.client(vast.hub_token, vast.hub_url), f"rehearsal/{repo}", hub.Delivered(12), tmp_path / "home"
+        )
+    assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("file", "of the user")]
+
+
+def test_more_than_was_expected_and_names_of_ours_stay_on_the_hub(
+    vast: VastServer, tmp_path: Path, sent_checkpoint: tuple[str, Path], send: Send
+) -> None:
+    (repo, sent), home = sent_checkpoint, tmp_path / "home"
+    odd = sent / ".rsync-partial"
+    odd.mkdir()
+    (odd / "optimizer.bin").write_text("of a stranger")
+    send(repo, sent.parent, {"phase": "training", "checkpoints": [12]})
+    shutil.rmtree(odd)
+
+    api, repo = hub.client(vast.hub_token, vast.hub_url), f"rehearsal/{repo}"
+    with pytest.raises(HubError) as refused:
+        hub.bring_home(api, repo, hub.Delivered(12), home, bound=Bound(files=1))
+    assert (refused.value.code, home.exists()) == ("too_much", False)
+
+    left_out = hub.bring_home(api, repo, hub.Delivered(12), home)
+    assert [path.name for path in home.iterdir()] == ["checkpoint-12"]
+    assert same(home / "checkpoint-12", sent)
+    assert len(left_out) == 1
 
 
 def test_a_finished_adapter_comes_home_alone_with_the_progress_it_was_finished_with(
@@ -110,6 +150,7 @@ def test_a_finished_adapter_comes_home_alone_with_the_progress_it_was_finished_w
     (repo, sent), home, began = sent_checkpoint, tmp_path / "home", time.time() - 600
     adapter = sent.parent / guard.ADAPTER
     adapter.write_bytes(b"the adapter" * 1000)
+    (sent.parent / guard.FACTS).write_text('{"alpha": 8.0}')
     api = hub.client(vast.hub_token, vast.hub_url)
     push = [sys.executable, "-c", guard.UPLOAD, repo, adapter.parent, "", adapter.name]
     subprocess.run(push, env=os.environ | vast.hub_environment, check=True, timeout=60)
@@ -123,5 +164,21 @@ def test_a_finished_adapter_comes_home_alone_with_the_progress_it_was_finished_w
     assert not hub.look(api, f"rehearsal/{repo}", since=time.time() + 600).progress, "another training's"
 
     hub.bring_home(api, f"rehearsal/{repo}", found, home)
-    assert {path.name for path in home.iterdir()} == {guard.ADAPTER, "progress.json"}
+    assert {path.name for path in home.iterdir()} == {guard.ADAPTER, guard.FACTS, "progress.json"}
     assert json.loads((home / "progress.json").read_text()) == finished
+
+
+@pytest.mark.parametrize("progress", [{"phase": "finished", "loss": "x"}, {"phase": "finished", "checkpoints": [[]]}])
+def test_a_finished_run_whose_progress_cannot_be_used_is_a_sentence_and_not_trained_again(
+    vast: VastServer, sent_checkpoint: tuple[str, Path], progress: dict[str, Any]
+) -> None:
+    (repo, sent), began = sent_checkpoint, time.time() - 600
+    (sent.parent / guard.ADAPTER).write_bytes(b"the adapter" * 1000)
+    (sent.parent / guard.FINISHED).write_text(json.dumps(progress))
+    push = [sys.executable, "-c", guard.UPLOAD, repo, str(sent.parent), "checkpoint-*", guard.ADAPTER, guard.FINISHED]
+    subprocess.run(push, env=os.environ | vast.hub_environment, check=True, timeout=60)
+
+    with pytest.raises(HubError) as refused:
+        hub.look(hub.client(vast.hub_token, vast.hub_url), f"rehearsal/{repo}", since=began)
+    assert refused.value.code == "malformed"
+    assert f"{guard.FINISHED} in rehearsal/{repo} on the Hub cannot be used: " in str(refused.value)

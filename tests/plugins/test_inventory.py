@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from replay import DROPPED, replaying
 
 from conftest import VastServer
+from replay import DROPPED, replaying
 
 PROJECT = Path(__file__).parents[2]
 DATA = PROJECT / "tests" / "data" / "vast"

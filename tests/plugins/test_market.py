@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from replay import replaying
 
 from conftest import VastServer, serving
+from fluxlora.estimates.speeds import Correction
+from fluxlora.estimates.work import Work
 from fluxlora.offers import Ranking, find, rank
 from fluxlora.offers.requirements import Requirements
-from fluxlora.offers.speeds import Correction
-from fluxlora.records import Offer
-from fluxlora.rehearsal.market import Market
-from fluxlora.vastai import OFFERS_PER_ANSWER, Vast
-from fluxlora.work import Work
+from fluxlora.rehearsal.vast.market import Market
+from fluxlora.vast.client import OFFERS_PER_ANSWER, Vast
+from fluxlora.vast.records import Offer
+from replay import replaying
 
 SEED, MACHINES = 3, 30
 QUANTISED = Work(precision="int8-quanto", batch_size=4, steps=3000)
@@ -83,7 +83,7 @@ def test_bids_are_priced_at_their_least_and_fixed_prices_are_dearer(large: VastS
 
 def test_a_search_that_is_answered_the_same_again_ends_and_says_what_was_not_looked_at() -> None:
     record = json.loads((Path(__file__).parents[1] / "data" / "vast" / "offer.json").read_text())
-    full = {"offers": [record | {"id": number} for number in range(OFFERS_PER_ANSWER)]}
+    full = {"offers": [record | {"id": number} for number in range(1, OFFERS_PER_ANSWER + 1)]}
     with replaying((200, full)) as replay:
         found = find(Vast("k", replay.url), Requirements(gpu_ram_gb=15, work=QUANTISED))
     assert len(replay.requests) == 3

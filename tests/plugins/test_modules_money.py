@@ -9,7 +9,7 @@ import playing
 import pytest
 
 from conftest import VastServer
-from fluxlora.journal import Event, Journal
+from fluxlora.money.journal import Event, Journal
 
 HOUR = 3600
 
@@ -25,12 +25,16 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
     state = tmp_path / "home" / "checkpoint-40" / "training_state.json"
     state.parent.mkdir(parents=True)
     state.write_text("{}")
+    linked = tmp_path / "linked" / "checkpoint-40"
+    linked.mkdir(parents=True)
+    (linked / "training_state.json").write_text("{}")
+    (linked / "optimizer.bin").symlink_to(state)
 
     about = {"run": "my-style", "journal": str(journal.path)}
     limits = {"budget_usd": 20, "deadline_hours": 24}
     there = {"id": 2, "started_at": begin + 3 * HOUR, "price_per_hour": 1.0, "inet_down_usd_per_gb": 0.1}
     nowhere = {"run": "my-style", "journal": str(tmp_path / "nowhere.jsonl")}
-    unlimited, misspelt, left, leased, home, new, unread = playing.play(
+    unlimited, misspelt, left, leased, home, new, unread, irregular = playing.play(
         vast,
         tmp_path,
         [
@@ -41,6 +45,7 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
             ("home_checkpoint_info", about | {"path": str(tmp_path / "home")}),
             ("home_checkpoint_info", nowhere | {"path": str(tmp_path / "home")}),
             ("home_checkpoint_info", about | {"journal": str(tmp_path), "path": str(tmp_path / "home")}),
+            ("home_checkpoint_info", about | {"path": str(tmp_path / "linked")}),
         ],
     )
 
@@ -55,6 +60,7 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
     assert (home["step"], home["replacements"], new["step"]) == (40, 1, 0)
     assert home["folder"] == str(state.parent)
     assert unread["code"] == "no_journal"
+    assert irregular["code"] == "link_in_folder", "it would be sent to the next host"
 
 
 def test_only_an_interruptible_instance_is_called_lost_and_waited_for(vast: VastServer, tmp_path: Path) -> None:

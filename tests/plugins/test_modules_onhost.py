@@ -21,7 +21,8 @@ BASE = os.path.realpath(sys._base_executable)  # not the virtual environment
 def run_module(name: str, arguments: dict[str, Any], **environment: str) -> dict[str, Any]:
     """What the module answers, started as ansible starts it on a host."""
     done = subprocess.run(
-        [sys.executable, str(PROJECT / "plugins" / "modules" / f"{name}.py")],
+        [sys.executable, "-m", f"plugins.modules.{name}"],
+        cwd=PROJECT,
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         env=os.environ | environment,
         capture_output=True,

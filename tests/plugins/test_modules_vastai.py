@@ -17,7 +17,7 @@ import pytest
 from playing import PROJECT, Results
 
 from conftest import VastServer
-from fluxlora.journal import Event, Journal
+from fluxlora.money.journal import Event, Journal
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7 anna@laptop"
 RUN = {"run": "my-style", "presets": ["512", "lokr"], "image": "vastai/base-image", "poll_seconds": 0.05}
@@ -85,6 +85,22 @@ def test_an_instance_is_rented_in_fours(vast: VastServer, play: Callable[..., Re
     assert real["instance"]["label"] == "fluxlora/my-style/512+lokr"
     assert [attempt["code"] for attempt in real["attempts"]] == ["rented"]
     assert not re.search("api_key|geheim", json.dumps(real["instance"]))
+
+
+def test_a_runs_instances_are_looked_up_and_nothing_is_changed(vast: VastServer, play: Callable[..., Results]) -> None:
+    labels = ("fluxlora/my-style/", "fluxlora/my-style/", "fluxlora/my-cat/")
+    first, second, _ = (
+        vast.rent(offer["id"], label=label)["new_contract"] for offer, label in zip(offers(vast), labels, strict=True)
+    )
+    of_run, by_id, none, nobody = play(
+        "vastai_instance_info", {"run": "my-style"}, {"instance_id": second}, {"run": "my-dog"}, {"run": "no name"}
+    )
+    assert [each["id"] for each in of_run["instances"]] == [first, second]
+    assert (of_run["instance"]["id"], by_id["instance"]["id"], none["instance"]) == (first, second, None)
+    assert not any(name in of_run["instance"] for name in ("extra_env", "onstart", "jupyter_token"))
+    assert nobody["code"] == "bad_run_name"
+    assert changes([of_run, by_id, none]) == [False, False, False]
+    assert len(vast.rented_ids()) == 3
 
 
 def test_a_run_is_destroyed_in_fours(vast: VastServer, play: Callable[..., Results], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from fluxlora.presets import variables_of
+from fluxlora.settings.presets import variables_of
 
 PROJECT = Path(__file__).parents[2]
 Results = list[dict[str, Any]]
@@ -45,7 +45,11 @@ def play(tmp_path: Path) -> Play:
         program = Path(sys.executable).parent / "ansible-playbook"
         done = subprocess.run(
             [program, "-vvv", "-i", tmp_path / "nobody.yml", tmp_path / "play.yml"],
-            env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), **environment},
+            # Ansible runs a module in the playbook's folder, which lies outside of the project here.
+            env={
+                **os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "FLUXLORA_PROJECT": str(PROJECT),
+                **environment,
+            },
             cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
@@ -119,7 +123,11 @@ def test_a_plan_is_made_or_refused_and_is_the_same_in_check_mode(play: Play, pho
 def test_a_dataset_is_checked_the_same_in_check_mode_and_findings_are_no_failure(play: Play, photos: Path) -> None:
     (photos / "0.txt").unlink()
     entry = {"id": "square", "crop": True, "resolution": 1024, "minimum_image_size": 1024}
-    variables = {"simpletuner_datasets": [entry], "simpletuner_train_batch_size": 1}
+    variables = {
+        "simpletuner_datasets": [entry],
+        "simpletuner_train_batch_size": 1,
+        "simpletuner_max_train_steps": 10,
+    }
     wish = {"path": str(photos), "variables": variables, "trigger_word": "skswrong"}
     results = play(
         "dataset_check",
@@ -131,7 +139,7 @@ def test_a_dataset_is_checked_the_same_in_check_mode_and_findings_are_no_failure
     found, checked, refused, _ = results
     assert codes(results) == ["ok", "ok", "ok", "no_dataset"]
     assert (found["findings"], found["changed"]) == (checked["findings"], False)
-    assert (found["images"], found["errors"], refused["errors"]) == (7, 1, 2)
+    assert (found["images"], found["errors"], refused["errors"]) == (7, 1, 3)
     assert {finding["code"] for finding in found["findings"]} == {"no_caption", "no_trigger", "duplicate"}
 
 
@@ -197,3 +205,18 @@ def test_a_manifest_is_written_once_and_only_in_earnest(play: Play, photos: Path
     assert codes(results) == ["no_artifacts", "ok", "ok", "ok"]
     assert [result["changed"] for result in results[1:]] == [True, True, False]
     assert json.loads((photos / "manifest.json").read_text())["instance"]["id"] == 7
+
+
+def test_the_copies_that_programs_load_are_written_once_and_only_in_earnest(play: Play, tmp_path: Path) -> None:
+    layer = "transformer.proj_out"
+    halves = {
+        f"{layer}.lora_A.weight": np.ones((4, 8), np.float32),
+        f"{layer}.lora_B.weight": np.ones((8, 4), np.float32),
+    }
+    save_file(halves, tmp_path / "pytorch_lora_weights.safetensors")
+    wish = {"path": str(tmp_path), "run": "my-style", "finished": True}
+    results = play("adapter_copies", {"path": str(tmp_path)}, wish | {"check_mode": True}, wish, wish)
+    assert "missing required arguments: run" in results[0]["msg"]
+    assert [result.get("changed") for result in results[1:]] == [True, True, False]
+    assert [made["path"] for made in results[3]["copies"]] == ["my-style.safetensors"]
+    assert "does not say its alpha" in results[3]["problems"][0]

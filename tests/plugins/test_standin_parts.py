@@ -1,4 +1,4 @@
-"""The parts behind the stand-in that no request shows: the market's breadth, the meters, the ssh gate."""
+"""The parts behind the stand-in that no request shows: the market's breadth, the meters, the ssh relay."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fluxlora.rehearsal.faults import FAULTS
-from fluxlora.rehearsal.gate import Gate
-from fluxlora.rehearsal.ledger import Clock, Ledger, Prices
-from fluxlora.rehearsal.market import Market
 from fluxlora.rehearsal.serve import wait_for_eof
+from fluxlora.rehearsal.vast.faults import FAULTS
+from fluxlora.rehearsal.vast.ledger import Clock, Ledger, Prices
+from fluxlora.rehearsal.vast.market import Market
+from fluxlora.rehearsal.vast.ssh_relay import SshRelay
 
 PRICES = Prices(gpu_hour=0.4, storage_hour=0.05, up_gb=0.01, down_gb=0.002)
 KEYS = json.loads((Path(__file__).parents[1] / "data" / "vast-offer-keys.json").read_text())
@@ -128,13 +128,13 @@ def test_charges_are_those_of_the_days_asked_for(time: Time, ledger: Ledger) -> 
     assert ledger.charges(time() - 3600, time()) == []
 
 
-# The gate to a host's sshd
+# The relay to a host's sshd
 
-Talk = Callable[[Gate, int], Awaitable[None]]
+Talk = Callable[[SshRelay, int], Awaitable[None]]
 
 
-def with_gate(talk: Talk) -> list[tuple[int, int]]:
-    """Runs `talk` with a gate and the port of a host that echoes behind it; the bytes the gate counted."""
+def with_relay(talk: Talk) -> list[tuple[int, int]]:
+    """Runs `talk` with a relay and the port of a host that echoes behind it; the bytes the relay counted."""
     moved: list[tuple[int, int]] = []
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,10 +142,10 @@ def with_gate(talk: Talk) -> list[tuple[int, int]]:
         writer.close()
 
     async def run() -> None:
-        gate = Gate(lambda up, down: moved.append((up, down)))
+        relay = SshRelay(lambda up, down: moved.append((up, down)))
         async with await asyncio.start_server(echo, "127.0.0.1", 0) as host:
-            await asyncio.wait_for(talk(gate, host.sockets[0].getsockname()[1]), 10)
-            gate.close()
+            await asyncio.wait_for(talk(relay, host.sockets[0].getsockname()[1]), 10)
+            relay.close()
 
     asyncio.run(run())
     return moved
@@ -161,64 +161,64 @@ async def said(port: int) -> bytes:
 
 
 def test_gate_refuses_until_it_is_opened_then_relays_and_counts() -> None:
-    async def talk(gate: Gate, host: int) -> None:
+    async def talk(relay: SshRelay, host: int) -> None:
         with pytest.raises(ConnectionRefusedError):
-            await said(gate.port)
-        await gate.open(host)
-        assert await said(gate.port) == b"hello"
+            await said(relay.port)
+        await relay.open(host)
+        assert await said(relay.port) == b"hello"
 
-    assert with_gate(talk) == [(0, 5), (5, 0)]
+    assert with_relay(talk) == [(0, 5), (5, 0)]
 
 
 def test_frozen_gate_takes_and_gives_nothing_and_does_not_hang_up() -> None:
-    async def talk(gate: Gate, host: int) -> None:
-        await gate.open(host)
-        gate.freeze()
+    async def talk(relay: SshRelay, host: int) -> None:
+        await relay.open(host)
+        relay.freeze()
         with pytest.raises(TimeoutError):
-            await said(gate.port)
+            await said(relay.port)
 
-    assert with_gate(talk) == []
+    assert with_relay(talk) == []
 
 
 def test_sealed_gate_refuses_for_good() -> None:
-    async def talk(gate: Gate, host: int) -> None:
-        gate.sealed = True
-        await gate.open(host)
+    async def talk(relay: SshRelay, host: int) -> None:
+        relay.sealed = True
+        await relay.open(host)
         with pytest.raises(ConnectionRefusedError):
-            await said(gate.port)
+            await said(relay.port)
 
-    with_gate(talk)
+    with_relay(talk)
 
 
 def test_gate_closed_while_it_opens_leaves_no_deaf_connection_behind() -> None:
     """The loop would go on watching the closed socket, and whoever is given its number next is never heard."""
 
-    async def talk(gate: Gate, host: int) -> None:
-        opening = asyncio.create_task(gate.open(host))
+    async def talk(relay: SshRelay, host: int) -> None:
+        opening = asyncio.create_task(relay.open(host))
         await asyncio.sleep(0)
-        gate.close()
+        relay.close()
         await opening
         others = [await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) for _ in range(4)]
         for other in others:
             assert await said(other.sockets[0].getsockname()[1]) == b""
             other.close()
 
-    with_gate(talk)
+    with_relay(talk)
 
 
 @pytest.mark.parametrize("rounds", range(7))
 def test_closed_gate_cuts_even_who_has_come_just_now(rounds: int) -> None:
-    async def talk(gate: Gate, host: int) -> None:
-        await gate.open(host)
-        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    async def talk(relay: SshRelay, host: int) -> None:
+        await relay.open(host)
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
         for _ in range(rounds):
             await asyncio.sleep(0)
-        gate.close()
+        relay.close()
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 2) == b""
         writer.close()
 
-    with_gate(talk)
+    with_relay(talk)
 
 
 def test_every_fault_says_what_it_does_and_what_becomes_of_it() -> None:

@@ -18,7 +18,7 @@ import requests
 from conftest import VastServer, serving
 
 Server = subprocess.Popen[str]
-SERVE = [sys.executable, "-m", "fluxlora.rehearsal", "serve", "--until-eof", "--speed", "50"]
+SERVE = [sys.executable, "-m", "fluxlora", "rehearsal", "serve", "--until-eof", "--speed", "50"]
 
 
 @pytest.fixture

@@ -5,26 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fluxlora import buckets, caches
-from fluxlora.buckets import Backend, Batching, Sorted
 from fluxlora.dataset import Picture, Wanted, scan
+from fluxlora.trainer import buckets, caches
+from fluxlora.trainer.buckets import Backend, BackendBuckets, Batching
 
 # How the trainer ends where a bucket is too small for a step, and where no image is left.
 ENDS = ("zero usable batches", "no usable samples")
 
 
-def predicted(question: Mapping[str, Any], version: str) -> list[Sorted]:
+def predicted(question: Mapping[str, Any], version: str) -> list[BackendBuckets]:
     """In the order in which the trainer takes the backends."""
     given = question["options"]
     batching = batching_of(question)
     found = []
     for entry in question["backends"]:
         backend = Backend.of(entry, given, version)
-        found.append(buckets.sort(pictures(entry["instance_data_dir"], version), backend, batching))
+        found.append(buckets.assign_buckets(pictures(entry["instance_data_dir"], version), backend, batching))
     return found
+
+
+def latent_file(picture: str) -> str:
+    """In the backend's cache_dir_vae. Pictures of one name and folder share it, whatever their suffixes."""
+    path = PurePosixPath(picture)
+    return str(path.with_name(f"{sha256(path.stem.encode()).hexdigest()}.pt"))
 
 
 @cache
@@ -73,7 +80,7 @@ def differences(question: Mapping[str, Any], answer: Mapping[str, Any], version:
         yield f"{steps} steps an epoch, not {answer['steps_per_epoch']}"
 
 
-def _files(entry: Mapping[str, Any], made: Sorted) -> Iterator[str]:
+def _files(entry: Mapping[str, Any], made: BackendBuckets) -> Iterator[str]:
     folder = Path(entry["instance_data_dir"])
     suffix = entry["cache_file_suffix"]
     metadata = folder / f"aspect_ratio_bucket_metadata_{suffix}.json"
@@ -130,9 +137,9 @@ def _below(files: Mapping[str, Any], folder: str) -> dict[str, Any]:
     return {file.removeprefix(f"{folder}/"): facts for file, facts in files.items() if file.startswith(f"{folder}/")}
 
 
-def _latents(found: Mapping[str, Any], made: Sorted) -> Iterator[str]:
+def _latents(found: Mapping[str, Any], made: BackendBuckets) -> Iterator[str]:
     name = made.backend.id
-    expected = {caches.latent_file(file): made.shapes[file] for bucket in made.buckets for file in bucket.files}
+    expected = {latent_file(file): made.shapes[file] for bucket in made.buckets for file in bucket.files}
     for file in sorted(found.keys() ^ expected.keys()):
         yield f"{name}: the latent {file} is {'there' if file in found else 'not there'}"
     for file in found.keys() & expected.keys():

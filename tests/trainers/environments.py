@@ -1,6 +1,7 @@
 """Pythons with the real SimpleTuners, made from the project's own locks into .cache/trainers and kept there.
 
-By hand: `python tests/trainers/environments.py 4.10.1` makes that one and prints its python.
+By hand: `python tests/trainers/environments.py 4.10.1` makes that one and prints its python. NEWEST is 4.10.1's with
+the newest loaders before it; where newer ones are published, change newest.txt and run the tests.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ CACHE = PROJECT / ".cache" / "trainers"
 ROLE = PROJECT / "roles" / "simpletuner"
 SHIM = PROJECT / "src" / "fluxlora" / "rehearsal" / "cpu_shim"
 PYTHONS = {"3.1.6": "3.11", "4.10.1": "3.12"}
+# The newest diffusers and peft, with torch and transformers of the newest trainer.
+NEWEST = "newest"
+LOADERS = Path(__file__).with_name("newest.txt")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ def trainer(version: str) -> Trainer:
     """The SimpleTuner of that version; its environment is made unless it is there."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with only_one():
+        if version == NEWEST:
+            return Trainer(version, trainer_python("4.10.1"), (SHIM, newest()))
         if version not in PYTHONS:
             return Trainer(version, trainer_python("3.1.6"), (SHIM, beside(version)))
         return Trainer(version, trainer_python(version))
@@ -93,6 +99,17 @@ def beside(version: str) -> Path:
     home = CACHE / version
     if not home.exists():
         uv("pip", "install", "--no-deps", f"--target={home}", f"simpletuner=={version}")
+    return home
+
+
+def newest() -> Path:
+    """The packages of newest.txt, without what they depend on."""
+    home = CACHE / f"{NEWEST}-{hashlib.sha256(LOADERS.read_bytes()).hexdigest()[:16]}"
+    if not home.exists():
+        making = CACHE / f"{NEWEST}-making"
+        shutil.rmtree(making, ignore_errors=True)
+        uv("pip", "install", "--no-deps", "--require-hashes", f"--target={making}", f"--requirement={LOADERS}")
+        making.rename(home)
     return home
 
 

@@ -22,8 +22,8 @@ from comparison import cached, differences
 from generated import backend, images, options, question
 
 import fluxlora
-from fluxlora.buckets import Batching, least_repeats
-from fluxlora.presets import variables_of
+from fluxlora.settings.presets import variables_of
+from fluxlora.trainer.buckets import Batching, least_repeats
 
 PROJECT = Path(__file__).parents[2]
 REHEARSAL = Path(fluxlora.__file__).parent / "rehearsal"

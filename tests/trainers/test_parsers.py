@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from environments import PROJECT, trainer
 
-from fluxlora import presets
 from fluxlora.errors import InputError
-from fluxlora.trainer import LINES, check_config
+from fluxlora.settings import presets
+from fluxlora.trainer import check_config
+from fluxlora.trainer.versions import RELEASES
 
 # The three trainers are imported anew again and again, which a busy machine takes minutes for.
 pytestmark = pytest.mark.timeout(1500)
 
 HERE = Path(__file__).parent
-SUPPORTED = ("3.1.6", "4.10.1")
 MISTAKES: Mapping[str, tuple[str, Any]] = {
     "misspelt": ("lora_rnak", 16),
     "renamed": ("flux_schedule_auto_shift", True),
@@ -83,8 +83,8 @@ def two_allowed(one: str, other: str) -> bool:
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
     """The config.json of the default and of every preset, by version, and of every two presets, from one Ansible."""
-    asked = [(version, one) for version in SUPPORTED for one in combinations() if len(one) <= 1]
-    asked += [(SUPPORTED[0], one) for one in combinations() if len(one) == 2]
+    asked = [(version, one) for version in RELEASES for one in combinations() if len(one) <= 1]
+    asked += [("3.1.6", one) for one in combinations() if len(one) == 2]
     folder = tmp_path_factory.mktemp("rendered")
     runs = [variables(version, one) for version, one in asked]
     (folder / "runs.json").write_text(json.dumps({"runs": runs, "rendered": str(folder / "rendered.json")}))
@@ -122,14 +122,14 @@ def composed(rendered: Mapping[Any, dict[str, Any]], version: str, chosen: Seque
 def told(rendered: Mapping[Any, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each SimpleTuner says of all that these tests ask, in one process for each, two at a time."""
     running = {}
-    for version in LINES.values():
+    for version in RELEASES:
         folder = tmp_path_factory.mktemp(version)
         (folder / "config").mkdir()
         (folder / "config" / "lycoris_config.json").write_text(
             json.dumps({"algo": "lokr", "multiplier": 1, "linear_dim": 4, "linear_alpha": 1})
         )
         (folder / "config" / "multidatabackend.json").write_text("[]")
-        asked = questions(rendered, version) if version in SUPPORTED else {}
+        asked = questions(rendered, version)
         (folder / "questions.json").write_text(json.dumps(list(asked.values())))
         real = trainer(version)
         command = [real.python, HERE / "judge.py", folder / "questions.json", folder / "answers.json"]
@@ -159,7 +159,7 @@ def questions(rendered: Mapping[Any, dict[str, Any]], version: str) -> dict[str,
     return asked
 
 
-@pytest.mark.parametrize("version", LINES.values())
+@pytest.mark.parametrize("version", RELEASES)
 def test_the_facts_in_the_project_are_those_that_the_parser_itself_gives(told: Any, version: str) -> None:
     written = PROJECT / "src" / "fluxlora" / "trainer" / f"{version}.json"
     assert told[version]["facts"] == written.read_text()
@@ -170,14 +170,14 @@ def test_what_presets_render_together_is_what_each_of_them_changes(rendered: Any
         assert composed(rendered, version, one) == rendered[version, one], one
 
 
-@pytest.mark.parametrize("version", SUPPORTED)
+@pytest.mark.parametrize("version", RELEASES)
 def test_the_parser_takes_the_config_of_every_combination_of_presets(told: Any, version: str) -> None:
     verdicts = {name: said for name, said in told[version]["verdicts"].items() if name.startswith("presets ")}
     assert len(verdicts) == len(combinations())
     assert {name: said for name, said in verdicts.items() if said} == {}
 
 
-@pytest.mark.parametrize("version", SUPPORTED)
+@pytest.mark.parametrize("version", RELEASES)
 def test_what_the_plan_refuses_the_parser_refuses_and_the_other_way_round(told: Any, version: str) -> None:
     judged = told[version]
     ours = {

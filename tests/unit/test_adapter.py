@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fluxlora import adapter
-from fluxlora.adapter import AdapterError
+from fluxlora.delivery import adapter
+from fluxlora.delivery.adapter import AdapterError
 
 BLOCK = "transformer.transformer_blocks.0.attn.to_q"
 
@@ -53,20 +54,53 @@ def test_a_lora_is_described_with_rank_type_and_digest(tmp_path: Path) -> None:
 
 def test_both_spellings_of_3_1_6_count_as_lora(tmp_path: Path) -> None:
     tensors = lora(rank=8) | {
-        f"{BLOCK}.lora.down.weight": np.ones((16, 32), np.float32),
-        f"{BLOCK}.lora.up.weight": np.ones((32, 16), np.float32),
+        f"{BLOCK[:-1]}k.lora.down.weight": np.ones((16, 32), np.float32),
+        f"{BLOCK[:-1]}k.lora.up.weight": np.ones((32, 16), np.float32),
     }
-    assert adapter.read(written(tmp_path, tensors)).rank == 16
+    found = adapter.read(written(tmp_path, tensors))
+    assert (found.rank, found.form, "diffusers" in found.loads_in) == (16, "mixed", False)
 
 
-def test_a_full_lokr_has_no_rank_and_one_alpha(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", ["lora_A", "lora_B"])
+def test_a_layer_of_which_half_is_missing_is_refused(tmp_path: Path, half: str) -> None:
+    tensors = lora() | {f"transformer.proj_out.{half}.weight": np.ones((4, 4), np.float32)}
+    with pytest.raises(AdapterError, match=r"proj_out: half the layer is missing") as refused:
+        adapter.read(written(tmp_path, tensors))
+    assert refused.value.code == "incomplete"
+
+
+def test_a_lora_with_one_matrix_for_each_layer_is_read(tmp_path: Path) -> None:
+    """SingLoRA, as SimpleTuner 4 trains it with peft_lora_mode."""
+    halves = {name: tensor for name, tensor in lora().items() if name.endswith(".lora_A.weight")}
+    found = adapter.read(written(tmp_path, halves))
+    assert (found.kind, found.form, found.loads_in, found.learned) == ("lora", "other", (), True)
+
+
+def test_the_alpha_of_a_lokr_that_has_a_rank_is_said(tmp_path: Path) -> None:
     tensors = {
-        "lycoris_transformer_blocks_0_attn_to_q.alpha": np.array(1.0, np.float32),
+        "lycoris_transformer_blocks_0_attn_to_q.alpha": np.array(8.0, np.float32),
+        "lycoris_transformer_blocks_0_attn_to_q.lokr_w1": np.ones((4, 4), np.float32),
+        "lycoris_transformer_blocks_0_attn_to_q.lokr_w2_a": np.ones((8, 4), np.float32),
+        "lycoris_transformer_blocks_0_attn_to_q.lokr_w2_b": np.ones((4, 8), np.float32),
+    }
+    found = adapter.read(written(tmp_path, tensors))
+    assert (found.rank, found.alpha) == (4, 8.0)
+
+
+def test_a_full_lokr_has_neither_rank_nor_alpha(tmp_path: Path) -> None:
+    tensors = {
+        "lycoris_transformer_blocks_0_attn_to_q.alpha": np.array(1_000_000.0, np.float32),
         "lycoris_transformer_blocks_0_attn_to_q.lokr_w1": np.ones((4, 4), np.float32),
         "lycoris_transformer_blocks_0_attn_to_q.lokr_w2": np.ones((8, 8), np.float32),
     }
     found = adapter.read(written(tmp_path, tensors))
-    assert (found.kind, found.rank, found.alpha, found.learned) == ("lokr", None, 1.0, True)
+    assert (found.kind, found.rank, found.alpha, found.learned) == ("lokr", None, None, True)
+
+
+@pytest.mark.parametrize("alpha", ["NaN", "1e999", "1" + "0" * 399, "-1", '"x"', "[]", "[" * 100_000])
+def test_an_alpha_that_is_no_amount_is_unsaid(tmp_path: Path, alpha: str) -> None:
+    file = written(tmp_path, lora(), lora_adapter_metadata=f'{{"transformer.lora_alpha": {alpha}}}')
+    assert adapter.read(file).alpha is None
 
 
 def test_alpha_is_read_from_the_metadata_of_peft(tmp_path: Path) -> None:
@@ -134,6 +168,21 @@ def test_a_model_that_is_no_adapter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="none of a LoRA or LoKr") as refused:
         adapter.read(written(tmp_path, {"proj_out.weight": np.ones((2, 2), np.float32)}))
     assert refused.value.code == "no_adapter"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_regular_file_is_neither_followed_nor_waited_for(tmp_path: Path, kind: str) -> None:
+    there = tmp_path / "there.safetensors"
+    if kind == "link":
+        there.symlink_to(written(tmp_path, lora()))
+    elif kind == "pipe":
+        os.mkfifo(there)
+    else:
+        there.mkdir()
+    with pytest.raises(AdapterError, match="is a link or no regular file") as refused:
+        adapter.read(there)
+    assert refused.value.code == "broken_file"
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from fluxlora.audit import Audit, Settlement, audit, since
 from fluxlora.errors import InputError
-from fluxlora.journal import Entry, Event
-from fluxlora.records import Charge, Instance
+from fluxlora.money.audit import Audit, Settlement, audit, since
+from fluxlora.money.journal import Entry, Event
+from fluxlora.vast.records import Charge, Instance
 
 NOW = 1_800_000_000.0
 HOUR, DAY = 3600.0, 86_400.0

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fluxlora.journal import Entry, Event
-from fluxlora.renting.avoid import DAY, HOUR, TERMS, Avoid, Failure, Terms, avoided
+from fluxlora.money.journal import Entry, Event
+from fluxlora.offers.avoid import AVOID_FOR, DAY, HOUR, Avoid, AvoidFor, Failure, avoided
 
 NOW = 1_800_000_000.0
 
@@ -19,7 +19,7 @@ def failed(code: str, age: float = 0.0, **facts: Any) -> Entry:
 
 @pytest.mark.parametrize("code", Failure)
 def test_a_failure_speaks_against_a_machine_until_its_term_is_over(code: str) -> None:
-    terms = TERMS.get(code, Terms())
+    terms = AVOID_FOR.get(code, AvoidFor())
     assert (11 in avoided([failed(code, terms.machine - 1)], NOW).machine_ids) == (terms.machine > 0)
     assert avoided([failed(code, max(terms.machine, terms.host, terms.address))], NOW) == Avoid()
 

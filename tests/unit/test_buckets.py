@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxlora.buckets import Backend, Batching, Sorted, least_repeats, sort, steps_per_epoch
 from fluxlora.dataset import Picture
 from fluxlora.errors import InputError
+from fluxlora.trainer.buckets import Backend, BackendBuckets, Batching, assign_buckets, least_repeats, steps_per_epoch
 
 SQUARE = {
     "id": "square", "crop": True, "crop_aspect": "square", "resolution": 1024, "minimum_image_size": 1024,
@@ -27,42 +27,44 @@ def pictures(*sizes: tuple[int, int]) -> list[Picture]:
 
 
 def test_both_edges_must_reach_the_minimum_where_the_crop_is_square() -> None:
-    made = sort(pictures((1024, 1024), (1000, 1100), (1500, 700), (4000, 1023)), Backend.of(SQUARE), Batching(1))
+    made = assign_buckets(
+        pictures((1024, 1024), (1000, 1100), (1500, 700), (4000, 1023)), Backend.of(SQUARE), Batching(1)
+    )
     assert [picture.file for picture in made.too_small] == ["1.png", "2.png", "3.png"]
     assert [bucket.files for bucket in made.buckets] == [("0.png",)]
     assert "both edges must be at least 1024" in made.backend.too_small(made.too_small[0])
 
 
 def test_only_the_area_counts_where_nothing_is_cropped() -> None:
-    made = sort(pictures((1500, 70), (400, 200)), Backend.of(ARB), Batching(1))
+    made = assign_buckets(pictures((1500, 70), (400, 200)), Backend.of(ARB), Batching(1))
     assert [picture.file for picture in made.too_small] == ["1.png"]
 
 
 @pytest.mark.parametrize(("images", "batch", "steps"), [(8, 4, 2), (9, 4, 3), (22, 4, 6), (4, 4, 1), (12, 1, 12)])
 def test_an_epoch_rounds_its_last_batch_up(images: int, batch: int, steps: int) -> None:
-    made = sort(pictures(*[(1024, 1024)] * images), Backend.of(SQUARE), Batching(batch))
+    made = assign_buckets(pictures(*[(1024, 1024)] * images), Backend.of(SQUARE), Batching(batch))
     assert steps_per_epoch([made], Batching(batch)) == steps
 
 
 def test_repeats_are_seen_in_addition_to_the_first_time() -> None:
-    made = sort(pictures((1024, 1024), (1024, 1024)), Backend.of(SQUARE | {"repeats": 3}), Batching(4))
+    made = assign_buckets(pictures((1024, 1024), (1024, 1024)), Backend.of(SQUARE | {"repeats": 3}), Batching(4))
     assert (made.samples, made.batches) == (8, 2)
 
 
 def test_accumulation_takes_several_batches_for_a_step() -> None:
     batching = Batching(2, accumulation=2)
-    made = sort(pictures(*[(1024, 1024)] * 10), Backend.of(SQUARE), batching)
+    made = assign_buckets(pictures(*[(1024, 1024)] * 10), Backend.of(SQUARE), batching)
     assert steps_per_epoch([made], batching) == 3
 
 
 def test_a_bucket_smaller_than_a_batch_is_left_out() -> None:
-    made = sort(pictures(*[(1024, 1024)] * 9, (1536, 1024), (1536, 1024)), Backend.of(ARB), Batching(4))
+    made = assign_buckets(pictures(*[(1024, 1024)] * 9, (1536, 1024), (1536, 1024)), Backend.of(ARB), Batching(4))
     assert [(bucket.aspect, len(bucket.files)) for bucket in made.buckets] == [(1.0, 9)]
     assert [(bucket.aspect, len(bucket.files)) for bucket in made.pruned] == [(1.54, 2)]
 
 
 def test_a_bucket_between_batch_and_effective_batch_is_unusable() -> None:
-    made = sort(pictures(*[(1024, 1024)] * 5), Backend.of(SQUARE), Batching(4, gpus=2))
+    made = assign_buckets(pictures(*[(1024, 1024)] * 5), Backend.of(SQUARE), Batching(4, gpus=2))
     assert [bucket.samples for bucket in made.unusable] == [5]
     assert made.batches == 0
 
@@ -70,12 +72,12 @@ def test_a_bucket_between_batch_and_effective_batch_is_unusable() -> None:
 def test_oversubscription_raises_repeats_unless_they_are_set() -> None:
     batching = Batching(4, gpus=2, oversubscription=True)
     five = pictures(*[(1024, 1024)] * 5)
-    assert sort(five, Backend.of(SQUARE), batching).samples == 10
-    assert sort(five, Backend.of(SQUARE | {"repeats": 0}), batching).unusable
+    assert assign_buckets(five, Backend.of(SQUARE), batching).samples == 10
+    assert assign_buckets(five, Backend.of(SQUARE | {"repeats": 0}), batching).unusable
 
 
 def test_several_gpus_share_the_batches() -> None:
-    made = sort(pictures(*[(1024, 1024)] * 16), Backend.of(SQUARE), Batching(2, gpus=2))
+    made = assign_buckets(pictures(*[(1024, 1024)] * 16), Backend.of(SQUARE), Batching(2, gpus=2))
     assert made.batches == 4
 
 
@@ -111,11 +113,11 @@ def made(
     batching: Batching | None = None,
     version: str = "3.1.6",
     **options: Any,
-) -> Sorted:
-    return sort(pictures(*sizes), Backend.of(entry, options, version), batching or Batching(1))
+) -> BackendBuckets:
+    return assign_buckets(pictures(*sizes), Backend.of(entry, options, version), batching or Batching(1))
 
 
-def shapes(found: Sorted) -> list[tuple[Any, ...]]:
+def shapes(found: BackendBuckets) -> list[tuple[Any, ...]]:
     """Aspect, target, intermediate size and crop of each picture."""
     return [
         (each.aspect, each.target, each.intermediate, each.crop)

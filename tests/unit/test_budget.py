@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxlora import budget, spending
-from fluxlora.budget import Rates, Spent, Terms
-from fluxlora.journal import Entry, Event
+from fluxlora.money import budget, spending
+from fluxlora.money.budget import Rates, RunLimits, Spent
+from fluxlora.money.journal import Entry, Event
 from fluxlora.onhost import guard
-from fluxlora.rehearsal.ledger import Clock, Ledger, Prices
+from fluxlora.rehearsal.vast.ledger import Clock, Ledger, Prices
 
 RUN, BEGIN = "my-style", 1_800_000_000.0
-TERMS = Terms(20, 24, download_gb=40, upload_gb=2)
+LIMITS = RunLimits(20, 24, download_gb=40, upload_gb=2)
 A6000 = Rates(0.5, 0.05, 0.003, 0.003)
 
 
@@ -30,7 +30,7 @@ every_rates = st.builds(
     amounts(0.05, 4.0), amounts(0.0, 0.1), amounts(0.0, 0.03), amounts(0.0, 0.03),
 )  # fmt: skip
 every_terms = st.builds(
-    Terms,
+    RunLimits,
     budget_usd=st.just(0.0), deadline_hours=amounts(4, 24) | st.just(200.0), download_gb=amounts(1, 40),
     upload_gb=amounts(0, 20), delivery_minutes=amounts(1, 40), delivery_gb=amounts(0, 4),
 )  # fmt: skip
@@ -75,7 +75,7 @@ every_fate = st.builds(
 class World:
     """A ledger, a clock that only this moves, and a journal."""
 
-    terms: Terms
+    terms: RunLimits
     seconds: float = BEGIN
     journal: list[Entry] = field(default_factory=list)
 
@@ -92,7 +92,7 @@ class World:
         """One instance from its rent to its end; False where it was not rented, for it does not fit."""
         rates, terms, ledger = fate.rates, self.terms, self.ledger
         before = spending.spent(self.journal, terms, now=self.seconds)
-        left = budget.left(terms, before, now=self.seconds)
+        left = budget.remaining(terms, before, now=self.seconds)
         if left.missing_usd(terms, rates, fate.hours) or left.missing_hours(terms, fate.hours):
             return False
         gpu_hour = rates.per_hour - rates.storage_per_hour
@@ -174,7 +174,7 @@ def test_what_a_lease_is_said_to_need_is_what_it_gets(terms, rates, hours):
 @given(amounts(8, 30), every_rates.filter(lambda rates: rates.per_hour > 0.2))
 def test_when_everything_goes_as_badly_as_it_may_the_budget_is_used_up_and_not_exceeded(budget_usd, rates):
     worst = Fate(rates, 2, True, 1, 1, 0.999, 0.999, None, 0, 1e9, 15, 1, 1, 1)
-    world = World(Terms(budget_usd, 1e6))
+    world = World(RunLimits(budget_usd, 1e6))
 
     if world.live(1, worst):
         assert 0.97 * budget_usd <= world.ledger.total() <= budget_usd
@@ -185,7 +185,7 @@ def test_when_everything_goes_as_badly_as_it_may_the_budget_is_used_up_and_not_e
 def test_where_nothing_goes_wrong_most_of_the_budget_can_be_trained_with(budget_usd, hourly, per_gb):
     rates = Rates(hourly, 0.03, per_gb, per_gb)
     undisturbed = Fate(rates, 0.1, True, 0.3, 0, 0.4, 0.1, None, 0, 1e9, 60, 0.1, 0, 1)
-    world = World(Terms(budget_usd, 1e6))
+    world = World(RunLimits(budget_usd, 1e6))
 
     assert world.live(1, undisturbed)
     assert world.ledger.total() >= 0.8 * budget_usd
@@ -203,7 +203,7 @@ def rented(at_hours: float, instance_id: int) -> Entry:
 
 
 def spent(*entries: Entry, now_hours: float = 10, instance_id: int | None = None) -> Spent:
-    return spending.spent(entries, TERMS, now=BEGIN + now_hours * 3600, instance_id=instance_id)
+    return spending.spent(entries, LIMITS, now=BEGIN + now_hours * 3600, instance_id=instance_id)
 
 
 def test_the_first_instance_begins_the_time_and_costs_nothing_beside_itself():
@@ -217,7 +217,7 @@ def test_an_instance_that_never_became_usable_costs_its_time_and_its_image():
 
 def test_one_that_was_lost_costs_all_the_bytes_it_was_allowed():
     found = spent(rented(0, 1), entry(Event.FAILED, 2, 1, code="lost", used=True), entry(Event.DESTROYED, 2, 1))
-    assert found.usd == pytest.approx(2 + TERMS.traffic_usd(Rates(1, 0.1, 0.01, 0.01)), abs=1e-3)
+    assert found.usd == pytest.approx(2 + LIMITS.traffic_usd(Rates(1, 0.1, 0.01, 0.01)), abs=1e-3)
 
 
 def test_one_whose_end_nobody_saw_was_gone_when_the_next_was_rented():
@@ -232,7 +232,7 @@ def test_what_was_spent_before_the_last_delivery_belongs_to_another_training():
 def test_one_that_was_rented_elsewhere_is_known_by_its_end():
     prices = {"price_per_hour": 1.0, "storage_usd_per_hour": 0.1, "inet_down_usd_per_gb": 0.01}
     end = entry(Event.DESTROYED, 5, 1, spent_usd=3.0, rented_at=BEGIN + 7200, **prices)
-    assert spent(end).usd == pytest.approx(3 + TERMS.traffic_usd(Rates(1, 0.1, 0.01)), abs=1e-3)
+    assert spent(end).usd == pytest.approx(3 + LIMITS.traffic_usd(Rates(1, 0.1, 0.01)), abs=1e-3)
     assert (spent(end).instances, spent(end).first_rented_at) == (1, BEGIN + 7200)
     # As earlier versions wrote it.
     assert spent(entry(Event.DESTROYED, 5, 1, spent_usd=3.0)).usd == 3
@@ -241,7 +241,7 @@ def test_one_that_was_rented_elsewhere_is_known_by_its_end():
 def test_what_its_end_says_of_its_price_is_known_better_than_what_was_offered():
     end = entry(Event.DESTROYED, 5, 1, price_per_hour=1.05, inet_down_usd_per_gb=None)
     assert spent(rented(0, 1), end).usd == pytest.approx(
-        5 * 1.05 + TERMS.traffic_usd(Rates(1, 0.1, 0.01, 0.01)), abs=1e-3
+        5 * 1.05 + LIMITS.traffic_usd(Rates(1, 0.1, 0.01, 0.01)), abs=1e-3
     )
 
 
@@ -255,11 +255,11 @@ def test_facts_that_are_no_numbers_cost_nothing_and_break_nothing(odd):
 @pytest.mark.parametrize("where", ["journal", "lease"])
 def test_prices_that_the_list_leaves_out_are_those_of_the_offer(where):
     bare = {"id": 1, "started_at": BEGIN, "price_per_hour": 1.0, "inet_down_usd_per_gb": None}
-    offered = spending.account([rented(0, 1)], TERMS, rented(0, 1).facts | {"id": 1}, {}, {}, now=BEGIN).lease
+    offered = spending.account([rented(0, 1)], LIMITS, rented(0, 1).facts | {"id": 1}, {}, {}, now=BEGIN).lease
     assert offered is not None
     journal, known = ([rented(0, 1)], {}) if where == "journal" else ([], offered.facts)
 
-    found = spending.account(journal, TERMS, bare, known, {}, now=BEGIN)
+    found = spending.account(journal, LIMITS, bare, known, {}, now=BEGIN)
 
     assert found.lease is not None
     assert found.lease.ends_at == offered.ends_at
@@ -270,7 +270,7 @@ def test_another_computer_learns_from_the_instance_what_was_spent_and_when_it_be
     known = {"spent_usd": 3.5, "first_rented_at": BEGIN - 3600, "rented_at": BEGIN}
     instance = {"id": 1, "started_at": BEGIN, "price_per_hour": 1.0}
 
-    found = spending.account([], TERMS, instance, known, {}, now=BEGIN + 3600)
+    found = spending.account([], LIMITS, instance, known, {}, now=BEGIN + 3600)
 
     assert found.spent_usd == pytest.approx(3.5 + 1)
     assert found.left.hours == pytest.approx(22)
@@ -281,35 +281,35 @@ def test_another_computer_learns_from_the_instance_what_was_spent_and_when_it_be
 def test_the_same_terms_make_the_same_lease_later_and_its_own_memory_changes_nothing():
     instance = {"id": 1, "started_at": BEGIN, "price_per_hour": 0.7}
     earlier = [rented(-2, 9), entry(Event.DESTROYED, -1, 9), rented(-0.01, 1)]
-    first = spending.account(earlier, TERMS, instance, {}, {}, now=BEGIN + 60).lease
+    first = spending.account(earlier, LIMITS, instance, {}, {}, now=BEGIN + 60).lease
     assert first is not None
 
-    assert spending.account(earlier, TERMS, instance, first.facts, {}, now=BEGIN + 9999).lease == first
+    assert spending.account(earlier, LIMITS, instance, first.facts, {}, now=BEGIN + 9999).lease == first
 
 
 def test_a_larger_budget_prolongs_a_lease_and_a_smaller_one_shortens_it():
     ends = [
-        budget.lease(Terms(usd, 100), A6000, Spent(), rented_at=BEGIN).ends_at for usd in (10, 20, 30)
+        budget.lease(RunLimits(usd, 100), A6000, Spent(), rented_at=BEGIN).ends_at for usd in (10, 20, 30)
     ]  # fmt: skip
     assert ends == sorted(ends)
     assert ends[1] - ends[0] == pytest.approx(10 / 0.5 * 3600)
 
 
 def test_the_deadline_counts_from_the_first_rent_and_keeps_the_time_to_deliver():
-    lease = budget.lease(Terms(1000, 5), A6000, Spent(first_rented_at=BEGIN), rented_at=BEGIN + 7200)
-    assert lease.ends_at == pytest.approx(BEGIN + (5 - Terms(1000, 5).ending_hours) * 3600)
+    lease = budget.lease(RunLimits(1000, 5), A6000, Spent(first_rented_at=BEGIN), rented_at=BEGIN + 7200)
+    assert lease.ends_at == pytest.approx(BEGIN + (5 - RunLimits(1000, 5).ending_hours) * 3600)
 
 
 def test_the_bytes_are_those_that_the_guard_counted_else_those_of_the_plan():
     instance = {"id": 1, "started_at": BEGIN, "price_per_hour": 1.0, "inet_down_usd_per_gb": 0.01}
     counted = {"bytes_down": 200e9, "bytes_up": 0}
 
-    assert spending.account([], TERMS, instance, {}, counted, now=BEGIN).spent_usd == pytest.approx(2.0)
-    assert spending.account([], TERMS, instance, {}, {}, now=BEGIN).spent_usd == pytest.approx(0.4)
+    assert spending.account([], LIMITS, instance, {}, counted, now=BEGIN).spent_usd == pytest.approx(2.0)
+    assert spending.account([], LIMITS, instance, {}, {}, now=BEGIN).spent_usd == pytest.approx(0.4)
 
 
 def test_the_cost_is_told_in_one_line_with_what_may_be_spent():
-    told = spending.account([rented(0, 1)], TERMS, {"id": 1, "price_per_hour": 1.0}, {}, {}, now=BEGIN + 3600).line()
+    told = spending.account([rented(0, 1)], LIMITS, {"id": 1, "price_per_hour": 1.0}, {}, {}, now=BEGIN + 3600).line()
     assert told == (
         "$1.42 of $20.00 and 1.0 of 24 hours so far; GPU $0.90, storage $0.10, bytes as planned $0.42; "
         "$7.50 expected in all"
@@ -324,7 +324,7 @@ def test_the_files_on_the_instance_alone_tell_the_same_as_this_computers_journal
     instance = {"id": 2, "started_at": BEGIN, "price_per_hour": 1.0, "storage_usd_per_hour": 0.1}
     journal = [rented(-3, 1), entry(Event.DESTROYED, -1, 1), rented(0, 2)]
     moved = {"bytes_down": 40e9, "bytes_up": 1e9}
-    found = spending.account(journal, TERMS, instance, {}, moved, now=BEGIN + 7200)
+    found = spending.account(journal, LIMITS, instance, {}, moved, now=BEGIN + 7200)
     assert found.lease is not None
 
     told = spending.of_lease(found.lease.as_dict(), moved, now=BEGIN + 7200)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from fluxlora import caches
-from fluxlora.buckets import Backend, Batching, sort
 from fluxlora.dataset import Picture
-
-
-def test_a_latent_is_called_after_its_picture_without_the_suffix() -> None:
-    name = "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9.pt"
-    assert caches.latent_file("0.jpg") == caches.latent_file("0.png") == name
-    assert caches.latent_file("more/0.jpg") == f"more/{name}"
+from fluxlora.trainer import caches
+from fluxlora.trainer.buckets import Backend, Batching, assign_buckets
 
 
 def test_equal_captions_share_an_embed_and_none_is_always_embedded() -> None:
@@ -40,5 +34,5 @@ def test_a_latent_is_as_large_as_the_ones_that_were_weighed() -> None:
 def test_only_what_is_kept_has_a_latent() -> None:
     entry = {"id": "b", "crop": True, "resolution": 128, "minimum_image_size": 128}
     pictures = [Picture("a.png", 200, 200, 1), Picture("b.png", 100, 200, 1)]
-    made = sort(pictures, Backend.of(entry), Batching(1))
+    made = assign_buckets(pictures, Backend.of(entry), Batching(1))
     assert caches.latents_bytes(made) == caches.latent_bytes((128, 128))

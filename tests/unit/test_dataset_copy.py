@@ -81,6 +81,21 @@ def everything_that_can_be_mended(folder: Path) -> None:
     (folder / "linked.txt").write_text("a third word")
 
 
+def test_what_a_link_names_outside_the_folder_is_not_copied_and_the_link_is_named(
+    source: Path, target: Path, tmp_path: Path
+) -> None:
+    put(source, "fine.png", PNG)
+    (tmp_path / "elsewhere").mkdir()
+    put(tmp_path / "elsewhere", "theirs.png", JPEG, "of the user")
+    (source / "linked.png").symlink_to(tmp_path / "elsewhere" / "theirs.png")
+    (source / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    drawn = copy.draw_up(source)
+    copy.write(drawn, target)
+    assert sorted(path.name for path in target.iterdir() if path.name[0] != ".") == ["fine.png", "fine.txt"]
+    for name in ("linked.png", "more"):
+        assert any(f"{name}: It is a link to {tmp_path}/elsewhere" in sentence for sentence in drawn.left_out)
+
+
 @pytest.mark.parametrize("wanted", [dataset.Wanted(), dataset.Wanted(simpletuner_version="4.10.1")])
 def test_nothing_is_left_that_could_be_mended_and_the_original_is_as_it_was(
     source: Path, target: Path, wanted: dataset.Wanted

@@ -257,15 +257,34 @@ def test_names_that_cannot_be_shown_are_found_and_shown(put: Callable[..., Path]
     assert all(str(each).isprintable() for each in found)
 
 
-def test_a_link_is_said_and_what_it_points_at_is_looked_at(
-    put: Callable[..., Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+def test_a_link_inside_the_folder_is_said_and_what_it_points_at_is_looked_at(
+    put: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    put("set/b.png", PNG, "a photo")
+    (tmp_path / "linked").symlink_to("set", target_is_directory=True)
+    found = dataset.scan(tmp_path)
+    assert [each.effect for each in found.findings if each.code == "link"] == [
+        "It is a link, and what it points at, set, is sent in its place."
+    ]
+    assert [picture.file for picture in found.pictures] == ["fine.png", "linked/b.png", "set/b.png"]
+
+
+@pytest.mark.parametrize("way", ["c.png", "c.txt", "more", "set/deep", "gone"])
+def test_a_link_that_leaves_the_folder_is_an_error_that_names_its_target(
+    put: Callable[..., Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, way: str
 ) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "b.png").write_bytes(PNG)
-    (other / "b.txt").write_text("a photo")
-    (tmp_path / "linked").symlink_to(other, target_is_directory=True)
-    assert codes(tmp_path) == {"linked": ["link"]}
-    assert [picture.file for picture in dataset.scan(tmp_path).pictures] == ["fine.png", "linked/b.png"]
+    (tmp_path / "set").mkdir()
+    target = {"more": other, "gone": other / "nowhere"}.get(way, other / "b.png")
+    (tmp_path / way).symlink_to(target)
+    (tmp_path / "linked").symlink_to("set", target_is_directory=True)
+    found = dataset.scan(tmp_path)
+    left = [each for each in found.findings if each.code == "link_outside"]
+    assert {each.file for each in left} == ({way, "linked/deep"} if way == "set/deep" else {way})
+    assert all(each.severity == "error" and f"a link to {target}, outside" in each.effect for each in left)
+    assert [picture.file for picture in found.pictures] == ["fine.png"], "nothing outside is looked at"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +331,7 @@ def test_the_weightiest_is_told_first_and_many_of_a_kind_are_counted() -> None:
 
 def test_every_kind_of_finding_has_a_weight_and_what_is_mended_is_a_kind() -> None:
     source = "".join(file.read_text() for file in Path(dataset.__file__).parent.glob("*.py"))
-    source += (Path(dataset.__file__).parents[1] / "fit.py").read_text()
+    source += (Path(dataset.__file__).parents[1] / "plan/fit.py").read_text()
     assert [kind for kind in WEIGHT if source.count(f'"{kind}"') < 2] == []
     assert set(WEIGHT) > MENDED
     assert len(set(WEIGHT)) == len(WEIGHT)

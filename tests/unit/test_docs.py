@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+from itertools import combinations, pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from fluxlora.rehearsal.faults import FAULTS
+from fluxlora.rehearsal.vast.faults import FAULTS
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
@@ -20,8 +22,17 @@ def make_docs(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def small_project(tmp_path: Path) -> Path:
-    """One preset and one role, with their pages just made."""
+    """One preset, one role and three packages, with their pages just made."""
     (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "design.md").write_text(
+        "## Packages\n\n| Packages | What they hold |\n|---|---|\n"
+        "| `text` | lines |\n| `errors` | errors |\n| `cli` | all |\n"
+    )
+    source = tmp_path / "src" / "fluxlora"
+    source.mkdir(parents=True)
+    (source / "text.py").write_text("")
+    (source / "errors.py").write_text("from fluxlora.text import line\n")
+    (source / "cli.py").write_text("import fluxlora.errors\nfrom fluxlora.text import line\n")
     (tmp_path / "group_vars").mkdir()
     (tmp_path / "roles" / "cuda" / "meta").mkdir(parents=True)
     (tmp_path / "roles" / "cuda" / "defaults").mkdir()
@@ -46,9 +57,39 @@ def test_pages_just_made_pass_the_check(small_project: Path) -> None:
     assert make_docs("--check", "--project", str(small_project)).returncode == 0
 
 
+def test_the_picture_leaves_out_imports_that_follow_from_others(small_project: Path) -> None:
+    drawing = ElementTree.parse(small_project / "docs" / "architecture.svg").getroot()
+    namespace = "{http://www.w3.org/2000/svg}"
+    assert drawing.findtext(f"{namespace}desc") == "cli imports errors. errors imports text."
+
+
+def test_the_boxes_of_the_picture_do_not_overlap_and_lie_inside_it() -> None:
+    drawing = ElementTree.parse(PROJECT / "docs" / "architecture.svg").getroot()
+    _, _, width, height = map(float, drawing.attrib["viewBox"].split())
+    shown = [rect.attrib for rect in drawing.iter("{http://www.w3.org/2000/svg}rect") if "class" in rect.attrib]
+    edges = [tuple(float(rect[key]) for key in ("x", "y", "width", "height")) for rect in shown]
+    assert [box for box in edges if box[0] < 0 or box[0] + box[2] > width or box[1] + box[3] > height] == []
+    assert [
+        (one, other)
+        for one, other in combinations(edges, 2)
+        if one[0] < other[0] + other[2]
+        and other[0] < one[0] + one[2]
+        and one[1] < other[1] + other[3]
+        and other[1] < one[1] + one[3]
+    ] == []
+
+
+def test_no_line_of_text_at_the_left_of_the_picture_touches_the_next() -> None:
+    texts = ElementTree.parse(PROJECT / "docs" / "architecture.svg").getroot().iter("{http://www.w3.org/2000/svg}text")
+    left = sorted(float(text.attrib["y"]) for text in texts if text.attrib["x"] == "20")
+    assert min(lower - upper for upper, lower in pairwise(left)) >= 14
+
+
 @pytest.mark.parametrize(
     ("source", "page"),
     [
+        ("docs/design.md", "architecture.svg"),
+        ("src/fluxlora/errors.py", "architecture.svg"),
         ("group_vars/preset_small.yml", "presets.md"),
         ("roles/cuda/defaults/main.yml", "variables.md"),
         ("roles/cuda/meta/argument_specs.yml", "variables.md"),
@@ -56,7 +97,9 @@ def test_pages_just_made_pass_the_check(small_project: Path) -> None:
 )
 def test_a_changed_source_makes_the_check_name_its_page(small_project: Path, source: str, page: str) -> None:
     file = small_project / source
-    file.write_text(file.read_text().replace("512", "768").replace("12.8", "13.0").replace("oldest", "newest"))
+    changes = {"512": "768", "12.8": "13.0", "oldest": "newest", "| lines |": "| words |", "fluxlora.text": "textwrap"}
+    text = file.read_text()
+    file.write_text(re.sub("|".join(map(re.escape, changes)), lambda found: changes[found[0]], text))
     check = make_docs("--check", "--project", str(small_project))
     assert check.returncode != 0
     assert f"docs/{page}" in check.stderr
@@ -93,6 +136,15 @@ def test_make_targets_and_playbooks_that_a_page_names_exist(page: Path) -> None:
     assert [
         name for name in re.findall(r"ansible-playbook ([\w/]+\.yml)", text) if not (PROJECT / name).is_file()
     ] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_files_of_this_project_that_a_page_names_exist(page: Path) -> None:
+    folders = "fluxlora|src|plugins|roles|playbooks|scripts|tests|docs"
+    named = re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    # NAME, ROLE and the like stand for any name.
+    found = [name for name in named if not re.search("[A-Z]{2}", name)]
+    assert [name for name in found if not any((root / name).exists() for root in (PROJECT, PROJECT / "src"))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from fluxlora.doctor.account import Account, clock, credit, key, registered
 from fluxlora.doctor.checks import failed, ok
 from fluxlora.doctor.computer import programs, room, versions
 from fluxlora.doctor.keypair import DEFAULT, examine
+from fluxlora.doctor.proxy import examine as proxy
 from fluxlora.doctor.wandb_key import examine as wandb
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
@@ -198,6 +200,45 @@ def test_a_passphrase_needs_an_agent_that_holds_the_key(tmp_path: Path, monkeypa
             assert "held by the agent" in examine(file)[0].sentence
         finally:
             agent.terminate()
+
+
+@pytest.mark.parametrize(
+    ("config", "remedy"),
+    [
+        ("Host *\n  ProxyJump bastion\n", "`ssh -W [%h]:%p bastion`"),
+        ("ProxyJump jane@outer,bastion:2222\n", "`ssh -W [%h]:%p -J jane@outer ssh://bastion:2222`"),
+        ("ProxyCommand corkscrew proxy 8080 %h %p /secret\n", "what `ssh -G 203.0.113.1` shows as proxycommand"),
+    ],
+)
+def test_a_proxy_that_only_the_users_ssh_config_knows_is_a_warning(
+    config: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_ssh_config(config, tmp_path, monkeypatch)
+    check = proxy("")
+    assert check
+    assert (check.state, check.code) == (State.WARNING, "proxy_not_used")
+    assert check.remedy == f"set provision_ssh_proxy_command in group_vars/all.yml to {remedy}"
+    named = proxy("ssh -W [%h]:%p bastion")
+    assert named
+    assert named.state is State.OK
+
+
+@pytest.mark.parametrize("config", ["", "Host bastion\n  ProxyJump other\n", "ProxyCommand none\n", "ProxyJump none\n"])
+def test_without_a_proxy_for_every_address_there_is_nothing_to_say(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_ssh_config(config, tmp_path, monkeypatch)
+    assert proxy("") is None
+
+
+def own_ssh_config(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real ssh, with this as the user's file: its home comes from the password database."""
+    (folder / "config").write_text(text)
+    program = folder / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nexec {shutil.which('ssh')} -F '{folder}/config' \"$@\"\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
 
 
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

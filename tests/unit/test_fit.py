@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxlora import fit
 from fluxlora.dataset import Dataset, Picture
-from fluxlora.draft import Draft
+from fluxlora.plan import fit
+from fluxlora.plan.figures import Figures
 
 SQUARE = {"crop": True, "crop_aspect": "square", "resolution": 512, "minimum_image_size": 512}
 
@@ -16,8 +16,8 @@ SQUARE = {"crop": True, "crop_aspect": "square", "resolution": 512, "minimum_ima
 def found(width: int, height: int, **backend: object) -> list[str]:
     entry = {"id": "square", "resolution_type": "pixel_area", **SQUARE, **backend}
     picture = Picture("a.jpg", width, height, 1)
-    draft = Draft.of({"simpletuner_datasets": [entry]}, Dataset(Path("/data"), (picture,), (), 0))
-    return [finding.code for finding in fit.findings(draft)]
+    figures = Figures.of({"simpletuner_datasets": [entry]}, Dataset(Path("/data"), (picture,), (), 0))
+    return [finding.code for finding in fit.findings(figures)]
 
 
 @pytest.mark.parametrize(
@@ -48,15 +48,15 @@ def test_what_is_cut_off_is_said_once_and_not_where_the_picture_is_also_trained_
     square = {"id": "one", "resolution_type": "pixel_area", **SQUARE}
     picture = Picture("a.jpg", 1920, 1080, 1)
     variables = {"simpletuner_datasets": [square, {**square, "id": "two", **second}]}
-    draft = Draft.of(variables, Dataset(Path("/data"), (picture,), (), 0))
-    assert [finding.code for finding in fit.findings(draft)] == expected
+    figures = Figures.of(variables, Dataset(Path("/data"), (picture,), (), 0))
+    assert [finding.code for finding in fit.findings(figures)] == expected
 
 
 def test_each_data_backend_speaks_for_itself_and_says_what_to_do() -> None:
     entries = [{"id": name, "resolution_type": "pixel_area", **SQUARE} for name in ("one", "two")]
     picture = Picture("a.jpg", 600, 500, 1)
-    draft = Draft.of({"simpletuner_datasets": entries}, Dataset(Path("/data"), (picture,), (), 0))
-    first, second = fit.findings(draft)
+    figures = Figures.of({"simpletuner_datasets": entries}, Dataset(Path("/data"), (picture,), (), 0))
+    first, second = fit.findings(figures)
     assert "Data backend one leaves it out" in str(first)
     assert "both edges must be at least 512 pixels" in str(first)
     assert "preset of a smaller resolution" in str(second)

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from fluxlora.onhost import guard
 
@@ -234,6 +236,21 @@ def test_a_training_that_is_cut_short_leaves_its_newest_checkpoint_on_the_hub(va
     assert sorted(name for name in files if "/" in name) == of_a_checkpoint
 
 
+def test_the_copy_that_every_program_loads_is_sent_along_and_does_not_stay(vast, cut_short):
+    tokens, output = vast.hub_environment, Path(str(cut_short["output_dir"]))
+    halves = {f"transformer.proj_out.lora.{end}.weight": np.ones((4, 4), np.float32) for end in ("down", "up")}
+    save_file(halves, output / "checkpoint-12" / "pytorch_lora_weights.safetensors")
+    (output / "adapter.json").write_text(json.dumps({"run": "my-style", "alpha": 8.0, "header": {}}))
+    lease = cut_short | {"hub_python": sys.executable}
+
+    sent = guard.deliver(lease, {"phase": "training", "checkpoints": [4, 12]}, tokens, 60)
+
+    assert sent[0] is True
+    files = hub_files(vast, str(cut_short["repo"]), tokens)
+    assert {"my-style-step00000012.safetensors", "adapter.json"} <= set(files)
+    assert list(output.glob("*.safetensors")) == []
+
+
 def test_a_finished_adapter_whose_push_had_failed_is_delivered(vast, cut_short, adapter):
     tokens = vast.hub_environment
     finished = {"phase": "finished", "checkpoints": [4, 12], "adapter": str(adapter)}
@@ -403,7 +420,7 @@ def test_without_tmux_the_guard_ends_its_instance_all_the_same(monkeypatch):
 def orphan(vast, tmp_path: Path, rented) -> subprocess.Popen[bytes]:
     """The program of onstart on an instance that has no guard yet, or has one."""
     (tmp_path / "environ").write_text("\0".join(f"{name}={value}" for name, value in own(rented).items()))
-    program = Path(guard.__file__).with_name("orphan.py").read_text()
+    program = Path(guard.__file__).with_name("destroy_unless_guarded.py").read_text()
     lease, environ = tmp_path / "lease.json", tmp_path / "environ"
     return subprocess.Popen([sys.executable, "-c", program, vast.url, "0", lease, environ])
 
@@ -461,4 +478,4 @@ def test_of_two_guards_the_second_waits_for_the_end_of_the_first(tmp_path):
 
 
 def test_what_is_run_at_each_start_fits_into_what_vast_ai_takes():
-    assert len(Path(guard.__file__).with_name("orphan.py").read_text()) < 2000
+    assert len(Path(guard.__file__).with_name("destroy_unless_guarded.py").read_text()) < 2000

@@ -1,4 +1,4 @@
-"""What the presets render, against the guide's published files: the only differences are those of fluxlora.guide."""
+"""What the presets render, against the guide's published files: the only differences are those of guide.py."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from fluxlora import guide
-from fluxlora.guide import ABSENT, BACKEND_FILES, Departure, as_read
-from fluxlora.presets import known_variables, variables, variables_of
+from fluxlora.settings import guide
+from fluxlora.settings.guide import ABSENT, BACKEND_FILES, Departure, as_read
+from fluxlora.settings.presets import variables, variables_of
+from fluxlora.settings.variables import known as known_variables
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "tests/data/guide"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxlora.errors import InputError
-from fluxlora.imported import Given, Imported, Kind, convert, read, write
+from fluxlora.importer import Given, Imported, Kind, convert, read, write
+from fluxlora.importer.texts import dump
 from fluxlora.trainer import facts
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "tests/data/guide"
+CASES = ROOT / "tests/data/cases"
 PLAIN: dict[str, Any] = json.loads((GUIDE / "config.json").read_text(encoding="utf-8"))
 SQUARES: list[dict[str, Any]] = json.loads((GUIDE / "multidatabackend.json").read_text(encoding="utf-8"))
 
@@ -123,6 +127,10 @@ def test_a_value_of_ones_own_becomes_its_variable_cast_as_the_trainer_reads_it(i
     }
 
 
+def test_an_alpha_becomes_the_variable_that_the_plan_and_the_copy_go_by(imported):
+    assert imported({"--lora_alpha": "32"}).variables == {"simpletuner_lora_alpha": 32.0}
+
+
 def test_keys_with_and_without_dashes_are_one_and_the_later_counts(imported):
     run = imported({"seed": 7})
     assert run.variables == {"simpletuner_seed": 7}
@@ -219,6 +227,45 @@ def test_secrets_and_paths_of_another_machine_stay_where_they_are(imported):
     assert "secret" not in run.text().replace("a secret has no place", "")
 
 
+@pytest.mark.parametrize(
+    ("case", "dropped"),
+    [
+        (
+            "nested-secrets",
+            {"publishing_config.access_key", "publishing_config.secret_key", "subj.huggingface.auth_token"},
+        ),
+        ("aws-text-embeds", {"text-embeds.aws_access_key_id", "text-embeds.aws_secret_access_key"}),
+    ],
+)
+def test_a_secret_at_any_depth_is_dropped_and_named_by_its_dotted_key(case, dropped):
+    run = convert(read([CASES / case / name for name in ("config.json", "multidatabackend.json")]), ROOT)
+    secrets = {note.key for note in run.notes if "a secret has no place" in note.why}
+    assert (secrets, "EXAMPLE" in run.text()) == (dropped, False)
+
+
+def test_captions_that_lay_on_another_storage_are_cached_on_the_instance():
+    case = CASES / "aws-text-embeds"
+    run = convert(read([case / name for name in ("config.json", "multidatabackend.json")]), ROOT)
+    assert run.variables.get("simpletuner_text_embeds", {}).get("type", "local") == "local"
+    assert "aws" not in dump(run.variables, 100)
+    assert "no key of another storage" in why(run, "text-embeds.type")
+
+
+def test_a_token_under_a_harmless_name_in_json_or_in_a_url_stays_where_it_is(imported):
+    token = "hf_" + "aB3" * 8
+    lokr = {"algo": "lokr", "linear_dim": 8, "note": token}
+    run = imported(
+        {"--validation_prompt": token, "--seed": token, "--webhook_config": json.dumps([{"auth_token": "x1y2z3"}])},
+        lokr,
+        [{**SQUARES[0], "metadata": ["https://jane:x1y2z3@example.org/list"]}],
+    )
+    assert keys(run, Kind.DROPPED) >= {
+        *("validation_prompt", "seed", "webhook_config.0.auth_token"),
+        *("lycoris_config.json.note", "default_dataset.metadata.0"),
+    }
+    assert (token in run.text(), "x1y2z3" in run.text()) == (False, False)
+
+
 def test_braces_in_somebodys_file_are_no_template_and_a_key_ends_no_comment(imported):
     prompt = "{{ lookup('pipe', 'touch /tmp/owned') }}"
     backend = {**SQUARES[0], "id": prompt, "crop_style": "{% raw %}"}
@@ -297,6 +344,27 @@ def test_only_the_same_content_is_written_twice(tmp_path):
         write(guides("multidatabackend_512.json"), tmp_path)
     assert refused.value.code == "already_there"
     assert (tmp_path / "my-style.yml").read_text(encoding="utf-8") == run.text()
+
+
+def test_a_file_that_is_written_is_its_owners_alone_and_out_of_git_and_others_stay_in_it(tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "mine.yml").write_text("run_presets: 512\n")
+    for name in ("my-style", "my-cat"):
+        assert write(guides("multidatabackend.json", name=name), tmp_path)
+    assert stat.S_IMODE((tmp_path / "my-style.yml").stat().st_mode) == 0o600
+    shown = subprocess.run(
+        ["git", "-C", str(tmp_path), "status", "--porcelain"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "?? mine.yml\n"
+
+
+def test_a_file_of_an_earlier_import_is_closed_to_others_by_the_next(tmp_path):
+    run = guides("multidatabackend.json")
+    (tmp_path / "my-style.yml").write_text(run.text(), encoding="utf-8")
+    (tmp_path / ".gitignore").write_text("*.bak")
+    assert (write(run, tmp_path), write(run, tmp_path)) == (True, False)
+    assert stat.S_IMODE((tmp_path / "my-style.yml").stat().st_mode) == 0o600
+    assert (tmp_path / ".gitignore").read_text() == "*.bak\n/my-style.yml\n"
 
 
 @settings(max_examples=40)  # each reads the project's files

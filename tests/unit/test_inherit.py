@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fluxlora.rehearsal.inherit import BUNDLE, Inherited, find_python, parse_pip_config
+from fluxlora.rehearsal.hosts.inherited import BUNDLE, Inherited, find_python, parse_pip_config
 
 DEFAULT = "https://index.example/simple"
 

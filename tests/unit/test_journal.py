@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxlora.journal import Event, Journal, JournalError
+from fluxlora.money.journal import Event, Journal, JournalError
 
 
 def test_what_was_written_is_read_in_order_and_by_run(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_only_its_owner_reads_it(tmp_path: Path) -> None:
 def test_writers_side_by_side_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     script = (
-        "import sys, pathlib; from fluxlora.journal import Event, Journal\n"
+        "import sys, pathlib; from fluxlora.money.journal import Event, Journal\n"
         "for number in range(50): Journal(pathlib.Path(sys.argv[1])).write(Event.RENTED, sys.argv[2], number)"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, str(path), f"run{each}"]) for each in range(4)]

@@ -3,7 +3,7 @@
 import pytest
 
 from fluxlora.errors import InputError
-from fluxlora.labels import Label
+from fluxlora.vast.labels import Label
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,24 @@ def test_anybody_elses_label_is_not_read_as_ours(text: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "run", ["", "-a", "a-", "a b", "a/b", "a..b", "a:b", "a,b", "x" * 65, "localhost", "all", "training", "preset_512"]
+    "run",
+    [
+        "pytorch_lora_weights",
+        "PyTorch_LoRA_weights",
+        "",
+        "-a",
+        "a-",
+        "a b",
+        "a/b",
+        "a..b",
+        "a:b",
+        "a,b",
+        "x" * 65,
+        "localhost",
+        "all",
+        "training",
+        "preset_512",
+    ],
 )
 def test_a_name_that_ansible_or_the_hub_would_refuse_is_refused(run: str) -> None:
     with pytest.raises(InputError) as refused:

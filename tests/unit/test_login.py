@@ -11,8 +11,8 @@ from threading import Thread
 import pytest
 
 from fluxlora.errors import InputError
-from fluxlora.records import Endpoint
-from fluxlora.renting.login import Answer, Login, understood
+from fluxlora.renting.ssh_probe import Answer, Login, understood
+from fluxlora.vast.records import Endpoint
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,12 @@ def test_what_ssh_writes_is_understood_and_its_last_line_kept(complaint: str, an
     probe = understood(complaint)
     assert probe.answer is answer
     assert probe.words == (complaint.splitlines() or [""])[-1]
+
+
+def test_a_hosts_own_words_are_one_printable_line() -> None:
+    probe = understood("Received disconnect from 1.2.3.4 port 22:11: \x1b[2Jgo\u202eod bye" + "e" * 1000)
+    assert probe.words.isprintable()
+    assert len(probe.words) <= 300
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxlora.journal import Entry, Event
-from fluxlora.losses import checkpoint_at_home, loss, replacements
-from fluxlora.records import Instance
+from fluxlora.delivery.checkpoint import checkpoint_at_home
+from fluxlora.money.journal import Entry, Event, replacements
+from fluxlora.renting.losses import loss
+from fluxlora.vast.records import Instance
 
 SAMPLES = Path(__file__).parents[1] / "data" / "vast"
 BEGIN = 1_800_000_000.0

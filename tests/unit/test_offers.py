@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from fluxlora.estimates.speeds import Basis, Correction, Speed
+from fluxlora.estimates.work import Work
 from fluxlora.offers import Ranking, rank
+from fluxlora.offers.avoid import Avoid
 from fluxlora.offers.costs import Cost, expected_cost, storage_per_hour
 from fluxlora.offers.requirements import Requirements
-from fluxlora.offers.speeds import Basis, Correction, Speed
-from fluxlora.records import Offer
-from fluxlora.renting.avoid import Avoid
-from fluxlora.work import Work
+from fluxlora.vast.records import Offer
 
 RECORD = json.loads((Path(__file__).parents[1] / "data" / "vast" / "offer.json").read_text())
 SAMPLE = Offer.from_record(RECORD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxlora.options import divide_pixels, trainer_options
+from fluxlora.trainer.options import divide_pixels, trainer_options
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,6 @@ def test_an_option_of_ours_is_left_out_where_the_version_has_none():
 
     assert trainer_options(options, {}, "3.1.6") == options
     assert trainer_options(options, {}, "4.10.1") == {"--seed": 42}
-
-
-def test_an_option_of_ours_has_the_name_that_the_version_knows():
-    assert trainer_options({"--checkpoint_step_interval": 9}, {}, "git") == {"--checkpointing_steps": 9}
 
 
 def test_a_users_own_option_stays_for_the_plan_to_refuse():

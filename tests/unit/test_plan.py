@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxlora import plan
-from fluxlora.dataset import Dataset, Finding, Picture, Severity
-from fluxlora.draft import Draft
+from fluxlora.dataset import Dataset, Finding, Picture, Severity, Wanted, scan
 from fluxlora.offers.requirements import Requirements
-from fluxlora.presets import variables_of
+from fluxlora.plan import plan
+from fluxlora.plan.check import check
+from fluxlora.plan.figures import Figures
+from fluxlora.plan.needs import Needs
+from fluxlora.settings.presets import variables_of
 
 PROJECT = Path(__file__).parents[2]
 
@@ -46,6 +48,19 @@ def test_the_guides_numbers_make_a_sound_plan() -> None:
     assert (found.steps, found.steps_per_epoch, found.epochs, found.checkpoints) == (5000, 6, 834, 25)
 
 
+def test_a_link_that_leaves_the_dataset_ends_check_and_plan_and_its_target_is_named(tmp_path: Path) -> None:
+    folder, private = tmp_path / "dataset", tmp_path / "private"
+    folder.mkdir()
+    private.write_text("of the user")
+    (folder / "a.png").symlink_to(private)
+    sentence = f"a.png: It is a link to {private}, outside the folder"
+    checked = check(folder, variables(), Wanted())
+    # The plan has a second: without the link there is nothing to train on.
+    assert checked.errors == 2
+    assert any(line.startswith(f"error      {sentence}") for line in checked.lines())
+    assert any(error.startswith(sentence) for error in made(data=scan(folder)).errors)
+
+
 def test_the_plan_says_which_sizes_are_trained_what_is_left_out_and_what_the_caches_take() -> None:
     data = dataset(images=8, size=(1600, 1000))
     small = Picture("small.jpg", 300, 300, captions=2)
@@ -56,6 +71,26 @@ def test_the_plan_says_which_sizes_are_trained_what_is_left_out_and_what_the_cac
     assert whole["left_out"] == {"too small": ["small.jpg"]}
     assert (facts["captions_embedded"], facts["caches_gb"]) == (18, 0.084)
     assert any("8 of 1280x832), 1 left out (1 too small), 32 samples in 8 batches" in line for line in facts["lines"])
+
+
+def test_a_secret_in_what_others_read_is_refused_by_its_dotted_key_and_never_shown() -> None:
+    publishing = {"provider": "s3", "secret_key": "x1y2z3"}
+    given = variables(extra_config={"publishing_config": publishing, "seed": "hf_" + "aB3" * 8})
+    given["provision_env"] = {"HF_TOKEN": "x1y2z3", "TZ": "UTC"}
+    config = {"--publishing_config": publishing, "--seed": "hf_" + "aB3" * 8, "--model_family": "flux"}
+    found = plan.make(given, run="my-style", presets=["1024"], dataset=dataset(), config=config)
+    assert [error.split()[0] for error in found.errors if "looks like a secret" in error] == [
+        *("simpletuner_extra_config.publishing_config.secret_key", "simpletuner_extra_config.seed"),
+        "provision_env.HF_TOKEN",
+    ]
+    assert [line for line in found.lines() if "x1y2z3" in line or "aB3" in line] == []
+
+
+def test_what_is_nested_too_deep_is_refused_in_a_sentence() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"x": deep}
+    assert any("is nested too deep" in error for error in made(extra_config=deep).errors)
 
 
 def test_what_an_offer_must_have_follows_from_the_plan() -> None:
@@ -77,7 +112,10 @@ def test_two_gpus_see_twice_the_pictures_a_step_and_are_asked_of_the_offers() ->
 def test_a_smaller_resolution_takes_a_quarter_of_the_time_and_less_memory() -> None:
     large, small = made(), made("preset_512")
     assert large.hours > 3 * small.hours
-    assert Draft.of(variables(), dataset()).gpu_ram_gb > Draft.of(variables("preset_512"), dataset()).gpu_ram_gb
+    assert (
+        Needs(Figures.of(variables(), dataset())).gpu_ram_gb
+        > Needs(Figures.of(variables("preset_512"), dataset())).gpu_ram_gb
+    )
 
 
 def test_a_rehearsal_is_planned_at_its_divided_edges() -> None:
@@ -90,6 +128,11 @@ def test_a_rehearsal_is_planned_at_its_divided_edges() -> None:
 @pytest.mark.parametrize("value", ["1e-4", "0.0001", 1e-4])
 def test_text_that_is_a_number_is_one(value: object) -> None:
     assert "learning rate 0.0001" in made(learning_rate=value).adapter
+
+
+@pytest.mark.parametrize(("alpha", "named"), [(None, 16), ("32", 32), (8, 8)])
+def test_the_plan_names_alpha_which_is_the_rank_where_nothing_is_said(alpha: Any, named: int) -> None:
+    assert f"LoRA of rank 16, alpha {named}, on " in made(lora_rank=16, lora_alpha=alpha).adapter
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Presets: names, conflicts, the default, misspelt variables, and what each one and each combination comes to."""
+"""Presets: names, conflicts, the default, and what each one and each combination comes to."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from fluxlora import plan, presets
 from fluxlora.dataset import scan
 from fluxlora.errors import InputError
+from fluxlora.plan import plan
+from fluxlora.settings import presets
 
 PROJECT = Path(__file__).parents[2]
 
@@ -26,11 +27,6 @@ def project(tmp_path: Path) -> Path:
         "empty": "---\n",
     }.items():
         (tmp_path / f"group_vars/preset_{name}.yml").write_text(text)
-    for role, options in {"simpletuner": "simpletuner_lora_rank", "dataset": "dataset_delete"}.items():
-        specs = tmp_path / f"roles/{role}/meta/argument_specs.yml"
-        specs.parent.mkdir(parents=True)
-        specs.write_text(f"argument_specs: {{main: {{options: {{{options}: {{type: str}}}}}}}}\n")
-    (tmp_path / "roles/unfinished").mkdir()
     return tmp_path
 
 
@@ -88,31 +84,6 @@ def test_a_preset_file_that_is_no_mapping_is_named(project: Path, text: str) -> 
     assert refused.value.code == "bad_yaml"
 
 
-def test_a_misspelt_variable_is_found_with_the_nearest_known_one(project: Path) -> None:
-    (found,) = presets.misspelt(["simpletuner_lora_rnk", "simpletuner_lora_rank"], project)
-    assert (found.name, found.nearest) == ("simpletuner_lora_rnk", "simpletuner_lora_rank")
-    assert "did you mean simpletuner_lora_rank?" in str(found)
-
-
-def test_a_variable_like_none_that_is_known_is_unknown_all_the_same(project: Path) -> None:
-    (found,) = presets.misspelt(["dataset_xyzzy_plugh_frobnicate"], project)
-    assert found.nearest is None
-    assert "unknown" in str(found)
-
-
-def test_variables_of_others_and_of_the_user_are_left_alone(project: Path) -> None:
-    names = [
-        "ansible_host",
-        "vastai_id",
-        "my_own",
-        "run_name",
-        "dataset_path",
-        "__simpletuner_register",
-        "unfinished_x",
-    ]
-    assert presets.misspelt(names, project) == ()
-
-
 def test_the_projects_own_presets_stand_beside_lokr_and_not_beside_each_other() -> None:
     assert presets.resolve("512,lokr", PROJECT) == ("512", "lokr")
     with pytest.raises(InputError, match="512 and 1024"):
@@ -133,16 +104,10 @@ def test_no_two_data_backends_of_any_preset_share_a_name_a_suffix_or_a_cache() -
         assert len({entry[key] for entry in entries}) == len(entries), key
 
 
-def test_every_role_variable_in_the_projects_group_variables_is_known() -> None:
-    files = [file for file in (PROJECT / "group_vars").glob("*.yml") if file.stem != "all"]
-    names = {name for file in files for name in presets.variables_of(file)}
-    assert presets.misspelt(names, PROJECT) == ()
-
-
 RESOLUTIONS = ("1024", "512", "multires", "arb")
 TARGETS, RANKS, CARDS = ("attention", "context", "mmdit"), ("rank4", "rank64", "rank128"), ("24gb", "48gb", "80gb")
-LENGTHS, RATES = ("long", "short"), ("aggressive", "gentle")
-KINDS = (RESOLUTIONS, ("lokr",), TARGETS, RANKS, CARDS, LENGTHS, RATES)
+LENGTHS, RATES, LOKRS = ("long", "short"), ("aggressive", "gentle"), ("lokr", "lokr16")
+KINDS = (RESOLUTIONS, LOKRS, TARGETS, RANKS, CARDS, LENGTHS, RATES)
 GUIDE = presets.variables_of(PROJECT / "group_vars/training.yml")
 SETTINGS = {name: presets.variables(name, PROJECT) for name in presets.available(PROJECT)}
 EXAMPLE = scan(PROJECT / "examples/dataset")
@@ -176,7 +141,7 @@ def test_every_pair_of_presets_plans_or_is_refused_with_both_named_or_a_sentence
     outcomes = {frozenset(pair): refusals(pair) for pair in itertools.combinations(SETTINGS, 2)}
     refused = {pair for pair, errors in outcomes.items() if errors}
     of_a_kind = {frozenset(pair) for kind in KINDS for pair in itertools.combinations(kind, 2)}
-    not_for_lokr = pairs(("lokr",), (*TARGETS, *RANKS, *RATES))
+    not_for_lokr = pairs(LOKRS, (*TARGETS, *RANKS, *RATES))
     assert refused == of_a_kind | not_for_lokr | {frozenset(("24gb", "rank128"))}
     for pair in of_a_kind | not_for_lokr:
         (sentence,) = outcomes[pair]
@@ -185,11 +150,17 @@ def test_every_pair_of_presets_plans_or_is_refused_with_both_named_or_a_sentence
     assert "GPU memory" in room
 
 
+def test_the_lokr_of_one_factor_is_the_guides_but_for_the_factor_of_the_feed_forward_layers() -> None:
+    guide, one = (presets.variables(name, PROJECT)["simpletuner_lycoris"] for name in LOKRS)
+    algorithms = guide["apply_preset"].pop("module_algo_map")
+    assert (guide, algorithms) == (one, {"Attention": {"factor": one["factor"]}, "FeedForward": {"factor": 8}})
+
+
 @pytest.mark.parametrize("adapter", ["LoRA", "LoKr"])
 def test_one_preset_of_every_kind_makes_a_sound_plan(adapter: str) -> None:
-    kinds = (RESOLUTIONS, CARDS, LENGTHS, *([TARGETS, RANKS, RATES] if adapter == "LoRA" else [["lokr"]]))
+    kinds = (RESOLUTIONS, CARDS, LENGTHS, *([TARGETS, RANKS, RATES] if adapter == "LoRA" else [LOKRS]))
     combinations = list(itertools.product(*kinds))
-    assert len(combinations) == {"LoRA": 432, "LoKr": 24}[adapter]
+    assert len(combinations) == {"LoRA": 432, "LoKr": 48}[adapter]
     assert {chosen: errors for chosen in combinations if (errors := refusals(chosen))} == {}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fluxlora.onhost import progress as onhost
+from fluxlora.onhost import supervisor as onhost
 
 TRAINER = Path(__file__).parents[1] / "data/trainer.py"
 

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxlora.offers import Ranking, costs, rank, speeds
+from fluxlora.estimates import speeds
+from fluxlora.estimates.work import Work
+from fluxlora.offers import Ranking, costs, rank
 from fluxlora.offers.requirements import Requirements
-from fluxlora.records import Offer
-from fluxlora.rehearsal.market import Market
-from fluxlora.work import Work
+from fluxlora.rehearsal.vast.market import Market
+from fluxlora.vast.records import Offer
 
 Record = dict[str, Any]
 SEEDS = range(150)
@@ -32,7 +33,7 @@ def market(seed: int) -> list[Record]:
     """Some 200 offers of two markets, with prices, lines and figures shaken once more."""
     chance = random.Random(seed)
     records = [*Market(seed).offers(storage=220), *Market(seed + 10_000).offers(storage=220)]
-    for number, record in enumerate(records):
+    for number, record in enumerate(records, start=1):
         factor = chance.uniform(0.8, 1.25)
         disk = record["storage_total_cost"]
         record |= {
@@ -159,7 +160,8 @@ LURES: dict[str, Callable[[Record], Record]] = {
 @pytest.mark.parametrize("seed", range(0, 150, 5))
 def test_no_lure_ever_wins(seed: int) -> None:
     records, need = market(seed), need_of(seed)
-    original = records[ranked(records, need).fitting[0].offer.id]
+    chosen = ranked(records, need).fitting[0].offer.id
+    original = next(record for record in records if record["id"] == chosen)
     lures = [
         {**original, **change(original), "id": 100_000 + number, "machine_id": 100_000 + number}
         for number, change in enumerate(LURES.values())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fluxlora.refusals import RateLimited, refusal, retry_after
+from fluxlora.vast.errors import RateLimited, refusal, retry_after
 
 NOW = 1_800_000_000.0
 

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,17 @@ def load(path: Path) -> dict[str, Any]:
 
 def options(role: Path) -> dict[str, dict[str, Any]]:
     return load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"].get("options") or {}
+
+
+def entry_points(role: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = load(role / "meta" / "argument_specs.yml")["argument_specs"]
+    return found
+
+
+def entered() -> set[tuple[str, str]]:
+    """The roles that playbooks and roles enter elsewhere than at their main tasks, with the name of those tasks."""
+    calls = re.compile(r"name: (\w+)\n +tasks_from: (\w+)")
+    return {found for path in tracked("playbooks/*.yml", "roles/*.yml") for found in calls.findall(text_of(path))}
 
 
 def defaults(role: Path) -> dict[str, Any]:
@@ -146,6 +158,40 @@ def test_the_version_stands_in_one_place() -> None:
     assert [path.name for path in tracked("src/*.py") if f'"{version[1]}"' in text_of(path)] == []
 
 
+def test_the_newest_release_in_the_changelog_has_the_version() -> None:
+    version = re.search(r'^version = "([^"]+)"', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE)
+    releases = re.findall(r"^## (\S+) - \d{4}-\d\d-\d\d$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert version
+    assert releases[:1] == [version[1]]
+
+
+def test_pre_commit_calls_each_tool_of_make_lint() -> None:
+    recipe = re.search(r"^lint:.*\n\t(.*)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe
+    hooks = [hook["entry"] for repo in load(PROJECT / ".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]]
+    entries = [set(re.sub(r"\.venv/bin/|'", "", entry).split()) for entry in hooks]
+    # `make lint` checks the whole folder, a hook the files of a commit.
+    commands = [{word for word in command.split() if "=" not in word} - {"."} for command in recipe[1].split(" && ")]
+    assert [command for command in commands if not any(command <= entry for entry in entries)] == []
+
+
+def test_no_page_gives_this_project_an_address_that_nobody_has() -> None:
+    pages = [*tracked("*.md", "*.toml", "*.yml")]
+    assert [path.name for path in pages if re.search(r"\b(?:github|gitlab)\.com/fluxlora\b", text_of(path))] == []
+
+
+def test_the_collection_has_the_version_of_the_package() -> None:
+    package = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert load(PROJECT / "galaxy.yml")["version"] == package["version"]
+
+
+def test_the_image_for_ansible_has_the_locked_versions() -> None:
+    wanted = load(PROJECT / "execution-environment.yml")["dependencies"]
+    locked = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+    for package in ("ansible_core", "ansible_runner"):
+        assert re.search(rf"^{re.escape(wanted[package]['package_pip'])}(?= )", locked, re.MULTILINE), package
+
+
 def test_group_variables_are_all_variables_of_some_role() -> None:
     known = {name for role in ROLES for name in options(role)}
     unknown = {
@@ -161,6 +207,19 @@ def test_group_variables_are_all_variables_of_some_role() -> None:
 def test_every_default_has_a_specification_and_every_optional_variable_a_default(role: Path) -> None:
     optional = {name for name, option in options(role).items() if not option.get("required")}
     assert set(defaults(role)) == optional
+
+
+def test_every_entry_of_a_role_has_a_specification() -> None:
+    assert entered()
+    assert [(role, tasks) for role, tasks in entered() if tasks not in entry_points(PROJECT / "roles" / role)] == []
+
+
+@each_role
+def test_every_entry_has_its_tasks_says_what_it_does_and_takes_variables_of_its_role_alone(role: Path) -> None:
+    for name, entry in entry_points(role).items():
+        assert (role / "tasks" / f"{name}.yml").is_file()
+        assert entry["short_description"]
+        assert entry.get("options", {}).items() <= options(role).items()
 
 
 @each_role
@@ -186,7 +245,7 @@ def test_the_default_in_a_specification_is_left_to_the_defaults_file(role: Path)
 
 def test_plays_take_each_of_several_runs_and_only_those_that_their_groups_hold() -> None:
     inventory = InventoryManager(DataLoader(), sources=None)
-    for group in ("training", "vastai", "approved", "rehearsal"):
+    for group in ("training", "vastai", "may_spend", "rehearsal"):
         inventory.add_group(group)
         for run in ("one", "two"):
             inventory.add_host(run, group)

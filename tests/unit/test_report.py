@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fluxlora import report
-from fluxlora.journal import Event, Journal
+from fluxlora.delivery import report
+from fluxlora.money.journal import Event, Journal
 
 NOW = 1_800_000_000.0
 INSTANCE = {"id": 7, "gpu": "RTX A6000", "price_per_hour": 0.5, "started_at": NOW - 7200}
@@ -65,6 +65,19 @@ def test_only_whole_checkpoints_count(home: Path) -> None:
     assert built(home)["checkpoints"] == [4, 12]
 
 
+def test_a_checkpoint_that_a_host_named_oddly_or_whose_state_cannot_be_read_is_none(home: Path) -> None:
+    for name in (
+        "checkpoint-016",
+        "checkpoint-\u0661\u0666",
+        f"checkpoint-{'1' * 200}",
+        "checkpoint--16",
+        "checkpoint-18",
+    ):
+        (home / name).mkdir()
+        (home / name / "training_state.json").write_text("[" * 100_000 if name == "checkpoint-18" else "{}")
+    assert built(home)["checkpoints"] == [4, 12]
+
+
 def test_every_file_is_listed_with_size_and_digest(home: Path) -> None:
     files = {file["path"]: file for file in built(home)["files"]}
     assert set(files) == {
@@ -75,6 +88,38 @@ def test_every_file_is_listed_with_size_and_digest(home: Path) -> None:
     }
     assert files[STATE]["sha256"] == hashlib.sha256(f'"{STATE}"'.encode()).hexdigest()
     assert files[STATE]["size_bytes"] == len(STATE) + 2
+
+
+def test_neither_a_link_nor_a_fifo_nor_what_is_still_arriving_is_listed_or_read(home: Path, tmp_path: Path) -> None:
+    listed = built(home)["files"]
+    (tmp_path / "private").write_text("of the user")
+    (home / "link").symlink_to(tmp_path / "private")
+    (home / "folder").symlink_to(tmp_path, target_is_directory=True)
+    os.mkfifo(home / "pipe")
+    (home / "checkpoint-16").mkdir()
+    os.mkfifo(home / "checkpoint-16" / "training_state.json")
+    for name in (".arriving/1/weights", "wandb/.rsync-partial/log"):
+        (home / name).parent.mkdir(parents=True)
+        (home / name).write_text("half")
+    made = built(home)
+    assert (made["files"], made["checkpoints"]) == (listed, [4, 12])
+
+
+def test_a_manifest_is_not_written_through_a_link(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("of the user")
+    for name in ("manifest.json", ".manifest.json.new", ".report.txt.new"):
+        (home / name).symlink_to(tmp_path / "private")
+    report.write(home, built(home))
+    assert (tmp_path / "private").read_text() == "of the user"
+    assert not (home / "manifest.json").is_symlink()
+
+
+def test_a_manifest_that_is_a_link_proves_nothing(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.json").write_text('{"vastai_id": 7}')
+    (home / "manifest.json").symlink_to(tmp_path / "elsewhere.json")
+    proof = report.proof(home / "manifest.json")
+    assert proof.instance_id is None
+    assert "manifest.json" in proof.problem
 
 
 def test_a_second_manifest_of_the_same_folder_changes_nothing(home: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from fluxlora.errors import InputError
-from fluxlora.journal import Entry, Event
-from fluxlora.offers.speeds import CARDS, FASTEST, Basis, Correction, Speed, corrections, speed_of
-from fluxlora.rehearsal.market import MODELS
-from fluxlora.work import Work
+from fluxlora.estimates.speeds import CARDS, FASTEST, Basis, Correction, Speed, speed_of
+from fluxlora.estimates.work import Work
+from fluxlora.money.journal import Entry, Event
+from fluxlora.offers.corrections import corrections
+from fluxlora.rehearsal.vast.market import MODELS
 
 ONE = Work(batch_size=1, megapixels=1024**2 / 1e6)
 SMALL = replace(ONE, megapixels=512**2 / 1e6)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fluxlora.errors import InputError
-from fluxlora.presets import variables_of
-from fluxlora.trainer import CHANGES, LINES, Problem, change, check_backends, check_config, compare, facts
+from fluxlora.settings.presets import variables_of
+from fluxlora.trainer import CHANGES, Problem, change, check_backends, check_config, compare, facts
+from fluxlora.trainer.versions import RELEASES
 
 GUIDE = Path(__file__).parents[1] / "data" / "guide" / "config.json"
 # What every version starts with, and nothing more.
@@ -23,7 +24,7 @@ LEAST = {
     "--data_backend_config": "config/multidatabackend.json",
 }
 
-each_line = pytest.mark.parametrize("line", LINES)
+each_line = pytest.mark.parametrize("line", RELEASES)
 newest_and_default = pytest.mark.parametrize("line", ["3.1.6", "4.10.1"])
 
 
@@ -37,13 +38,13 @@ def kinds(line: str, **options: Any) -> list[tuple[str, str]]:
 
 @each_line
 def test_the_facts_are_those_of_the_release_that_speaks_for_the_line(line: str) -> None:
-    assert facts(line).version == LINES[line]
+    assert facts(line).version == line
 
 
 def test_a_line_that_there_is_not_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(InputError, match=r"no SimpleTuner '1\.1'") as refused:
         facts("1.1")
-    assert "3.1.6, 4.10.1, git" in refused.value.hint
+    assert "3.1.6, 4.10.1" in refused.value.hint
 
 
 @each_line
@@ -92,12 +93,6 @@ def test_the_guides_own_file_has_just_the_problems_that_its_page_lists(line: str
 @newest_and_default
 def test_an_alias_is_as_good_as_the_name(line: str) -> None:
     assert kinds(line, checkpointing_steps=200, validation_step_interval=100) == []
-
-
-def test_a_name_too_new_for_the_line_is_told_its_older_one() -> None:
-    assert change("git", "checkpoint_step_interval") == next(
-        each for each in CHANGES if each.new == "checkpointing_steps"
-    )
 
 
 @newest_and_default
@@ -191,7 +186,7 @@ def test_no_name_stands_twice_in_the_table_of_changes() -> None:
 
 @pytest.mark.parametrize("each", CHANGES, ids=lambda each: each.old)
 def test_every_change_is_one_for_some_line(each: Any) -> None:
-    assert [line for line in LINES if change(line, each.old)]
+    assert [line for line in RELEASES if change(line, each.old)]
 
 
 @each_line
@@ -225,24 +220,10 @@ def test_the_projects_own_settings_fit_every_release(line: str) -> None:
     assert compare(ours, LEAST).errors == ()
 
 
-def test_a_private_repository_is_not_made_public_by_an_older_line_without_a_word() -> None:
-    wanted = {"simpletuner_version": "git", "simpletuner_model_card_private": True}
-    assert compare(wanted, LEAST).errors == ()
-    assert "public" in " ".join(compare(wanted | {"simpletuner_push_to_hub": True}, LEAST).errors)
-
-
 def test_a_choice_of_a_gpu_is_refused_in_a_rehearsal() -> None:
     config = LEAST | {"--base_model_precision": "nf4-bnb"}
     assert compare({}, config).errors == ()
     assert len(compare({"simpletuner_torch_build": "cpu"}, config).errors) == 1
-
-
-def test_facts_of_another_release_warn_where_they_do_not_know_for_certain() -> None:
-    found = compare({"simpletuner_version": "git"}, LEAST | {"lora_rnak": 4, "allow_tf32": True})
-    assert [error.split(":")[0] for error in found.errors] == ["config.json"]
-    assert "allow_tf32" in found.errors[0]
-    assert "2.2.0" in found.warnings[0]
-    assert "lora_rank" in found.warnings[1]
 
 
 def test_a_version_that_there_is_not_is_one_error() -> None:

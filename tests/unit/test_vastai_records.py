@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from fluxlora.errors import InputError
-from fluxlora.public_key import public_key
-from fluxlora.records import Endpoint, Instance
-from fluxlora.refusals import refusal
-from fluxlora.vastai import find_api_key
+from fluxlora.vast.credentials import find_api_key
+from fluxlora.vast.errors import refusal
+from fluxlora.vast.public_key import public_key
+from fluxlora.vast.records import Endpoint, Instance
 
 DATA = Path(__file__).parents[1] / "data" / "vast"
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJUmxgsPBPU4vLlOCRfl6EvVYJzHEvCHeRzLfHTjbm7"
@@ -53,7 +53,7 @@ def test_every_text_of_an_instance_but_its_label_is_one_printable_line() -> None
     }
     instance = Instance.from_record(sample("instance_running", **odd | {"label": "fluxlora/my-style/512"}))
     assert all(str(value).isprintable() for value in asdict(instance).values())
-    assert instance.status == "running [2J fine"
+    assert instance.status == "running fine"
 
 
 def test_the_proxys_sshd_is_one_port_further_where_jupyter_runs() -> None:

@@ -125,7 +125,7 @@ def _balance(subject: int, others: int, wanted: Wanted) -> Iterator[Finding]:
             wanted.regularisation_pattern,
             "regularisation",
             "No picture has a name like this, so none keeps the adapter from changing everything else too.",
-            "Correct dataset_regularisation_pattern, or add some pictures of other things.",
+            "Correct plan_regularisation_pattern, or add some pictures of other things.",
         )
     elif others > subject:
         yield warning(

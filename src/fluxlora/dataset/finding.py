@@ -12,8 +12,8 @@ SHOWN = 5
 # Every kind of finding, the weightiest first.
 WEIGHT = (
     # The run ends, or trains on something else than the picture.
-    "name_not_utf8", "not_a_file", "link_loop", "video", "unreadable", "damaged", "too_large", "same_stem",
-    "no_caption", "empty_caption", "not_utf8", "caption_too_long",
+    "name_not_utf8", "not_a_file", "link_loop", "link_outside", "video", "unreadable", "damaged", "too_large",
+    "same_stem", "no_caption", "empty_caption", "not_utf8", "caption_too_long",
     # The picture is not trained on, or not as it is.
     "rotated", "too_small", "upper_case_suffix", "unknown_suffix", "sixteen_bit", "alpha", "cropped", "animated",
     # It is trained on, and teaches something else.
@@ -24,8 +24,8 @@ WEIGHT = (
 )  # fmt: skip
 # The kinds that `fluxlora check --fix` does away with, in a copy.
 MENDED = frozenset(WEIGHT) - {
-    "no_caption", "empty_caption", "caption_too_long", "too_small", "unknown_suffix", "cropped", "no_trigger",
-    "trigger_in_regularisation", "regularisation", "near_duplicate", "caption_cut",
+    "link_outside", "no_caption", "empty_caption", "caption_too_long", "too_small", "unknown_suffix", "cropped",
+    "no_trigger", "trigger_in_regularisation", "regularisation", "near_duplicate", "caption_cut",
 }  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class Names:
 
 
 def walk(path: Path) -> Names:
-    """Links are followed as rsync follows them; what is hidden stays here."""
+    """Links inside the folder are followed as rsync follows them; what is hidden stays here."""
     files: dict[str, Status] = {}
     findings: list[Finding] = []
     _enter(str(path), "", (os.path.realpath(path),), files, findings)
@@ -92,6 +92,9 @@ def _enter(folder: str, above: str, way: tuple[str, ...], files: dict[str, Statu
         name = above + entry.name
         if entry.is_symlink():
             real = os.path.realpath(entry.path)
+            if os.path.commonpath((real, way[0])) != way[0]:
+                findings.append(_leaving(name, real))
+                continue
             if entry.is_dir() and any(os.path.commonpath((real, each)) == real for each in way):
                 findings.append(
                     error(
@@ -107,7 +110,7 @@ def _enter(folder: str, above: str, way: tuple[str, ...], files: dict[str, Statu
                     warning(
                         name,
                         "link",
-                        "It is a link, and what it points at is sent in its place.",
+                        f"It is a link, and what it points at, {os.path.relpath(real, way[0])}, is sent in its place.",
                         "Nothing, if that is what you mean; else put the file itself here.",
                     )
                 )
@@ -124,6 +127,15 @@ def _enter(folder: str, above: str, way: tuple[str, ...], files: dict[str, Statu
                     "Remove it.",
                 )
             )
+
+
+def _leaving(name: str, target: str) -> Finding:
+    return error(
+        name,
+        "link_outside",
+        f"It is a link to {target}, outside the folder, which would be sent to somebody else's computer.",
+        "Put the file itself here, or remove the link.",
+    )
 
 
 def accepted(modern: bool) -> frozenset[str]:

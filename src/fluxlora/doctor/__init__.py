@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxlora.doctor import account, computer, hub, keypair, wandb_key
+from fluxlora.doctor import account, computer, hub, keypair, proxy, wandb_key
 from fluxlora.doctor.checks import Check, State, failures, lines
 from fluxlora.errors import VastError
-from fluxlora.vastai import Vast
+from fluxlora.vast.client import Vast
 
 __all__ = ["SUBJECTS", "Check", "Findings", "State", "Tokens", "Wish", "examine", "failures", "lines"]
 
@@ -34,6 +34,8 @@ class Wish:
     # $; None where it is not known, or not set.
     expected_usd: float | None = None
     budget_usd: float | None = None
+    # As ssh's option ProxyCommand; empty for none.
+    ssh_proxy_command: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def _ssh(wish: Wish, seen: account.Account | None) -> Iterator[Check]:
     yield pair
     if seen and public:
         yield account.registered(seen, public, str(wish.ssh_key_file))
+    if way := proxy.examine(wish.ssh_proxy_command):
+        yield way
 
 
 def _computer(wish: Wish) -> Iterator[Check]:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from fluxlora.doctor.checks import Check, failed, ok, warning
 from fluxlora.errors import VastError
-from fluxlora.records import number_of
-from fluxlora.refusals import BadApiKey, Forbidden
-from fluxlora.vastai import Vast
+from fluxlora.vast.client import Vast
+from fluxlora.vast.errors import BadApiKey, Forbidden
+from fluxlora.vast.records import number_of
 
 KEYS_PAGE = "https://cloud.vast.ai/manage-keys/"
 BILLING_PAGE = "https://cloud.vast.ai/billing/"

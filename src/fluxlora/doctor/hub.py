@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fluxlora.delivery.hub import SITE, TOKENS_PAGE, ask, client, whoami
 from fluxlora.doctor.checks import Check, failed, not_needed, ok, warning
 from fluxlora.errors import HubError
-from fluxlora.hub import SITE, TOKENS_PAGE, ask, client
+from fluxlora.untrusted.schemas import HubAccessToken, HubFineGrained, HubUser
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -33,10 +33,10 @@ def examine(
         return [failed(TOKEN, sentence, f"copy it again from {TOKENS_PAGE}, and: export HF_TOKEN=…", "bad_token")]
     api = client(token, endpoint)
     try:
-        me = ask(api.whoami)
+        me = whoami(api)
     except HubError as error:
         return [_as_check(TOKEN, error)]
-    return [ok(TOKEN, f"of {me.get('name')}, {_role(me)}"), _model(api, me, model), _target(api, me, push_to, private)]
+    return [ok(TOKEN, f"of {me.name}, {_role(me)}"), _model(api, me, model), _target(api, me, push_to, private)]
 
 
 def _login() -> str:
@@ -48,12 +48,12 @@ def _login() -> str:
     return f"make a token that may write at {TOKENS_PAGE}, and: export HF_TOKEN=…"
 
 
-def _model(api: HfApi, me: Mapping[str, Any], model: str) -> Check:
+def _model(api: HfApi, me: HubUser, model: str) -> Check:
     try:
         ask(lambda: api.auth_check(model), model)
     except HubError as error:
-        scopes = _key(me).get("fineGrained") or {}
-        if error.code == "gated" and _key(me).get("role") == "fineGrained" and not scopes.get("canReadGatedRepos"):
+        scopes = me.token.fine_grained or HubFineGrained()
+        if error.code == "gated" and me.token.role == "fineGrained" and not scopes.may_read_gated:
             return failed(
                 MODEL,
                 f"the token may not read gated repositories, {model} is one",
@@ -64,10 +64,10 @@ def _model(api: HfApi, me: Mapping[str, Any], model: str) -> Check:
     return ok(MODEL, f"{model} may be read")
 
 
-def _target(api: HfApi, me: Mapping[str, Any], push_to: str, private: bool) -> Check:
+def _target(api: HfApi, me: HubUser, push_to: str, private: bool) -> Check:
     if not push_to:
         return not_needed(TARGET, "the adapter is pushed nowhere")
-    target = push_to if "/" in push_to else f"{me.get('name')}/{push_to}"
+    target = push_to if "/" in push_to else f"{me.name}/{push_to}"
     if refusal := _unwritable(me, target):
         return refusal
     try:
@@ -93,26 +93,26 @@ def _target(api: HfApi, me: Mapping[str, Any], push_to: str, private: bool) -> C
     return ok(TARGET, f"{target} exists, {'private' if found.private else 'public'}, and may be written")
 
 
-def _unwritable(me: Mapping[str, Any], target: str) -> Check | None:
+def _unwritable(me: HubUser, target: str) -> Check | None:
     """Why the token may not write there, by whoami's answer alone: nothing is created to find out."""
     namespace = target.split("/", 1)[0]
-    orgs = {each.get("name"): each for each in me.get("orgs") or []}
-    if namespace != me.get("name") and namespace not in orgs:
+    roles = {organization.name: organization.role for organization in me.orgs or []}
+    if namespace != me.name and namespace not in roles:
         return failed(
             TARGET,
-            f"the adapter would be pushed to {target}, and the token belongs to {me.get('name')}",
+            f"the adapter would be pushed to {target}, and the token belongs to {me.name}",
             "name a repository of your own in simpletuner_hub_model_id, or use a token of that account",
             "no_write",
         )
-    if orgs.get(namespace, {}).get("roleInOrg") == "read":
+    if roles.get(namespace) == "read":
         return failed(
             TARGET,
-            f"{me.get('name')} may only read in {namespace}",
+            f"{me.name} may only read in {namespace}",
             f"ask an admin of {SITE}/{namespace} for the role contributor or write",
             "no_write",
         )
-    role = _key(me).get("role")
-    if role == "read" or (role == "fineGrained" and not _granted(_key(me), namespace, target)):
+    role = me.token.role
+    if role == "read" or (role == "fineGrained" and not _granted(me.token, namespace, target)):
         kind = "read-only" if role == "read" else "fine-grained"
         return failed(
             TARGET,
@@ -123,20 +123,15 @@ def _unwritable(me: Mapping[str, Any], target: str) -> Check | None:
     return None
 
 
-def _key(me: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (me.get("auth") or {}).get("accessToken") or {}
+def _role(me: HubUser) -> str:
+    return {"write": "may write", "read": "read-only", "fineGrained": "fine-grained"}.get(me.token.role or "", "valid")
 
 
-def _role(me: Mapping[str, Any]) -> str:
-    role = _key(me).get("role")
-    return {"write": "may write", "read": "read-only", "fineGrained": "fine-grained"}.get(str(role), "valid")
-
-
-def _granted(key: Mapping[str, Any], *names: str) -> bool:
+def _granted(key: HubAccessToken, *names: str) -> bool:
     """Whether a fine-grained token may write to what has one of these names, an account or a repository."""
-    scopes = (key.get("fineGrained") or {}).get("scoped") or []
+    scopes = (key.fine_grained.scoped if key.fine_grained else None) or []
     return any(
-        "repo.write" in (scope.get("permissions") or []) and (scope.get("entity") or {}).get("name") in names
+        "repo.write" in (scope.permissions or []) and scope.entity is not None and scope.entity.name in names
         for scope in scopes
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fluxlora.doctor.checks import Check, failed, ok
 from fluxlora.errors import InputError
-from fluxlora.public_key import public_key
+from fluxlora.vast.public_key import public_key
 
 NAME = "ssh key"
 # What `init` makes when it is told no other.

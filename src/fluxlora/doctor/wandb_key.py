@@ -7,9 +7,9 @@ that does not answer in prose alone. A test holds this against the real client.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from fluxlora.doctor.checks import Check, failed, not_needed, ok
+from fluxlora.untrusted.schemas import MalformedError, WandbAnswer, read
 
 NAME = "wandb key"
 DEFAULT_URL = "https://api.wandb.ai"
@@ -68,17 +68,16 @@ def _proven(key: str, url: str, remedy: str) -> Check:
     if reply.status_code in (401, 403):
         return failed(NAME, f"{url} does not know it", remedy, "bad_key")
     try:
-        data: Any = reply.json().get("data")
-    except (ValueError, AttributeError):
+        data = read(WandbAnswer, reply.content, url).data
+    except MalformedError:
         data = None
-    if not reply.ok or not isinstance(data, dict):
+    if not reply.ok or data is None:
         return failed(
             NAME,
             f"{url} answered {reply.status_code} with something else",
             "check WANDB_BASE_URL, try again in a minute, or: export WANDB_MODE=offline",
             "unreachable",
         )
-    viewer = data.get("viewer")
-    if not viewer:
+    if not data.viewer:
         return failed(NAME, f"{url} does not know it", remedy, "bad_key")
-    return ok(NAME, f"of {viewer.get('username') or viewer.get('entity')}")
+    return ok(NAME, f"of {data.viewer.username or data.viewer.entity}")

@@ -6,23 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fluxlora.budget import Left, Rates, Terms
+from fluxlora.estimates.hours import hours_of, least_hours, redone_hours
+from fluxlora.estimates.speeds import Correction, Speed, speed_of
+from fluxlora.money.budget import Rates, Remaining, RunLimits
 from fluxlora.offers.bait import GoingRates
 from fluxlora.offers.bids import Bid, Stake, choose
-from fluxlora.offers.costs import (
-    Cost,
-    expected_cost,
-    gpu_per_hour,
-    hours_of,
-    least_hours,
-    redone_hours,
-    storage_per_hour,
-)
+from fluxlora.offers.costs import Cost, expected_cost, gpu_per_hour, storage_per_hour
 from fluxlora.offers.ranking import Ranked, Ranking, Refused
 from fluxlora.offers.requirements import Refusal, Requirements, nonsense, unfit
-from fluxlora.offers.speeds import Correction, Speed, speed_of
-from fluxlora.records import Offer
-from fluxlora.vastai import OFFERS_PER_ANSWER, Vast
+from fluxlora.vast.client import OFFERS_PER_ANSWER, Vast
+from fluxlora.vast.records import Offer
 
 __all__ = ["Cost", "Ranked", "Ranking", "Refused", "Requirements", "find", "rank"]
 
@@ -122,9 +115,9 @@ def _bid(offer: Offer, speed: Speed, need: Requirements) -> Bid | None:
 
 
 def _with_spare(each: Ranked, need: Requirements) -> Ranked:
-    terms = Terms.of(need.work, need.budget_usd, need.deadline_hours)
-    left = Left(terms.budget_usd, terms.deadline_hours)
-    spare = left.after(terms, Rates.of(vars(each.offer)), each.cost.hours.total)
+    limits = RunLimits.of(need.work, need.budget_usd, need.deadline_hours)
+    left = Remaining(limits.budget_usd, limits.deadline_hours)
+    spare = left.after(limits, Rates.of(vars(each.offer)), each.cost.hours.total)
     return replace(
         each,
         spare_usd=None if need.budget_usd is None else spare.usd,
@@ -141,10 +134,10 @@ def _beyond(offer: Offer, cost: Cost, need: Requirements) -> Refusal | None:
         return Refusal(
             "guaranteed time", f"has {guaranteed:.1f} hours guaranteed, {wanted:.1f} needed if it goes slowly"
         )
-    terms = Terms.of(need.work, need.budget_usd, need.deadline_hours)
-    left, rates, hours = Left(terms.budget_usd, terms.deadline_hours), Rates.of(vars(offer)), cost.hours.total
-    usd = max(left.missing_usd(terms, rates, hours), cost.total - left.usd, 0.0)
-    late = left.missing_hours(terms, hours)
+    limits = RunLimits.of(need.work, need.budget_usd, need.deadline_hours)
+    left, rates, hours = Remaining(limits.budget_usd, limits.deadline_hours), Rates.of(vars(offer)), cost.hours.total
+    usd = max(left.missing_usd(limits, rates, hours), cost.total - left.usd, 0.0)
+    late = left.missing_hours(limits, hours)
     if usd:
         reason = f"needs ${left.usd + usd:.2f} for the run and its end, ${left.usd:.2f} are left"
         return Refusal("budget", reason, usd, late)

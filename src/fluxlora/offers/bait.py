@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fluxlora.estimates.speeds import Speed
 from fluxlora.offers.costs import gpu_per_hour
 from fluxlora.offers.requirements import Refusal, nonsense
-from fluxlora.offers.speeds import Speed
-from fluxlora.records import Offer
+from fluxlora.vast.records import Offer
 
 # A price that is this small a share of what others ask for as much GPU is bait, or a machine that does not work.
 BAIT_SHARE = 0.3

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fluxlora.estimates.speeds import Basis
 from fluxlora.offers.bids import Bid
 from fluxlora.offers.costs import Cost
 from fluxlora.offers.requirements import Refusal
-from fluxlora.offers.speeds import Basis
-from fluxlora.records import Offer
+from fluxlora.vast.records import Offer
 
 _SHOWN = 10
 

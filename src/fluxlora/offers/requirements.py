@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluxlora.records import Offer
-from fluxlora.renting.avoid import Avoid
-from fluxlora.work import Work
+from fluxlora.estimates.work import Work
+from fluxlora.offers.avoid import Avoid
+from fluxlora.vast.records import Offer
 
 # The locked torch of both lines has code for sm_120 at most, which runs on all of 12.x and on nothing newer.
 NEWEST_COMPUTE_CAP = 1299

@@ -23,7 +23,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,10 @@ TIMEOUT_SECONDS = 30
 ADAPTER = "pytorch_lora_weights.safetensors"
 # Beside a finished adapter: the progress it was finished with. Without it, a file of that name may be any checkpoint's.
 FINISHED = "fluxlora.json"
+# Beside the trainer's output: what the header of the adapter's copy says of the run.
+FACTS = "adapter.json"
+# A copy of 1 GB is written in seconds; whatever hangs must not keep the lease waiting.
+COPY_SECONDS = 120
 # While the Hub does not take it: after how long it is tried again; and how often, before the lease's end has its way or
 # the adapter that the trainer has pushed itself must do.
 RETRY_SECONDS = 300
@@ -103,11 +107,13 @@ def deliver(
     if finished:
         what, ignored, patterns = "the adapter", "checkpoint-*", [ADAPTER, "*.json"]
     elif newest:
-        what, ignored, patterns = f"checkpoint-{newest}", "", [f"checkpoint-{newest}/*"]
+        what, ignored, patterns = f"checkpoint-{newest}", "", [f"checkpoint-{newest}/*", FACTS]
     else:
         return None, "there is nothing to deliver"
     if not lease["repo"] or not tokens.get("HF_TOKEN"):
         return None, f"{what} could not be delivered: the run does not push to the Hub"
+    copy = copied(lease, [f"--step={progress.get('step') or 0}"] if finished else [f"--checkpoint={newest}"])
+    patterns += [copy.name] if copy else []
     command = [lease["hub_python"], "-c", UPLOAD, lease["repo"], lease["output_dir"], ignored, *patterns]
     try:
         if finished:
@@ -122,7 +128,32 @@ def deliver(
         )
     except (OSError, subprocess.SubprocessError) as error:
         return False, f"{what} could not be delivered: {type(error).__name__}"
+    finally:
+        if copy:
+            copy.unlink(missing_ok=True)
     return True, f"{what} was delivered to the Hub"
+
+
+def copied(lease: Mapping[str, Any], arguments: Sequence[str]) -> Path | None:
+    """The copy that every program loads, beside the trainer's own file; None where there is none.
+
+    Without it the trainer's own file is delivered all the same.
+    """
+    program = str(Path(__file__).with_name("adapter_copy.py"))
+    try:
+        done = subprocess.run(
+            [lease["hub_python"], program, lease["output_dir"], *arguments],
+            check=True,
+            timeout=COPY_SECONDS,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return Path(lease["output_dir"]) / done.stdout.splitlines()[0]
+    # IndexError: the program has ended well and named no file, which must not end the guard.
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
+        print(f"No copy for other programs was made: {type(error).__name__}", flush=True)
+        return None
 
 
 def delivered(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str]) -> bool:
@@ -236,7 +267,7 @@ class Delivery:
 
 def watch(state: Path) -> None:
     """Look until there is a reason, deliver, then ask until the instance is gone, and this program with it."""
-    # The container's start leads to one as well, see orphan.py: it waits here until the other is gone.
+    # The container's start leads to one as well, see destroy_unless_guarded.py: it waits here until the other is gone.
     alone = (state / "guard.lock").open("w", encoding="utf-8")
     fcntl.flock(alone, fcntl.LOCK_EX)
     said, hub_has_it, delivery = "", False, Delivery()

@@ -16,18 +16,19 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+import fluxlora.rehearsal.vast.faults  # noqa: F401  (registers them)
 from fluxlora.errors import RehearsalError
 from fluxlora.process import private_folder
-from fluxlora.rehearsal import desk, vast
-from fluxlora.rehearsal.account import Account
-from fluxlora.rehearsal.api import Cloud, application
-from fluxlora.rehearsal.faults import Faults
-from fluxlora.rehearsal.hosts import Hosts, NoHosts
+from fluxlora.rehearsal.hosts.protocol import Hosts, NoHosts
 from fluxlora.rehearsal.hub import hub_app
-from fluxlora.rehearsal.instances import Fleet, Pace
-from fluxlora.rehearsal.ledger import Clock, Ledger
-from fluxlora.rehearsal.market import Market
 from fluxlora.rehearsal.metered import Metered
+from fluxlora.rehearsal.vast import controls, routes
+from fluxlora.rehearsal.vast.account import Account
+from fluxlora.rehearsal.vast.api import Cloud, application
+from fluxlora.rehearsal.vast.arming import Faults
+from fluxlora.rehearsal.vast.instances import Fleet, Pace
+from fluxlora.rehearsal.vast.ledger import Clock, Ledger
+from fluxlora.rehearsal.vast.market import Market
 from fluxlora.rehearsal.wandb import wandb_app
 
 
@@ -58,7 +59,7 @@ def serve(
 def _hosts(kind: str) -> Hosts:
     if kind == "none":
         return NoHosts()
-    from fluxlora.rehearsal.containers import Containers
+    from fluxlora.rehearsal.hosts.containers import Containers
 
     return Containers()
 
@@ -68,7 +69,7 @@ async def _serve(cloud: Cloud, port: int, state: Path, until_eof: bool) -> None:
     wandb_key = secrets.token_hex(20)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, over.set)
-    api = _Server(application(cloud, vast.endpoint, desk.endpoint), port, tells_time=False)
+    api = _Server(application(cloud, routes.endpoint, controls.endpoint), port, tells_time=False)
     hub = _Server(Metered(hub_app(state / "hub", hub_token), cloud.ledger.traffic), 0)
     wandb = _Server(wandb_app(wandb_key), 0)
     if until_eof:

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fluxlora.delivery.adapter.summary import file_to_load
 from fluxlora.errors import RehearsalError
 from fluxlora.process import private_folder
-from fluxlora.rehearsal import engine
-from fluxlora.run import Outcome, play, project_dir
-from fluxlora.talk import Talk
+from fluxlora.project import project_dir
+from fluxlora.rehearsal.hosts import engine
+from fluxlora.runner.locales import ensure_utf8
+from fluxlora.runner.play import Outcome, play
+from fluxlora.runner.screen import Screen
 
 Say = Callable[[str], Any]
 
@@ -48,7 +51,7 @@ class Standin:
 @contextmanager
 def standin(hosts: str = "containers", *, timeout_seconds: float = 60) -> Iterator[Standin]:
     """Run the stand-ins in a process of their own; it ends, and removes its hosts, when this one does, anyhow."""
-    command = [sys.executable, "-m", "fluxlora.rehearsal", "serve", "--hosts", hosts, "--until-eof"]
+    command = [sys.executable, "-m", "fluxlora", "rehearsal", "serve", "--hosts", hosts, "--until-eof"]
     # A session of its own: Ctrl-C is for this process, which ends the server in order.
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert server.stdin is not None
@@ -72,15 +75,16 @@ def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
     # SIGINT too: a shell without job control starts what it puts into the background with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    ensure_utf8()
     began = time.monotonic()
-    talk = Talk(say=say)
+    screen = Screen(say=say)
     # Apart from what real runs brought home; the last rehearsal of the same name makes room.
     artifacts = project_dir() / "artifacts" / "rehearsals"
     shutil.rmtree(artifacts / run["run_name"], ignore_errors=True)
     try:
         say("== Make the hosts' image")
         engine.ensure_image(say)
-        talk.stages["Make the hosts' image"] = time.monotonic() - began
+        screen.stages["Make the hosts' image"] = time.monotonic() - began
         with private_folder() as folder, standin() as there:
             outcome = play(
                 "train",
@@ -91,19 +95,19 @@ def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
                     "provision_ssh_key_file": str(_ssh_key(folder)),
                 },
                 environment=there.environment() | {"FLUXLORA_STATE_DIR": str(folder)},
-                on_event=talk.on_event,
+                on_event=screen.on_event,
             )
             ledger = _get(there, "/rehearsal/ledger")
     except KeyboardInterrupt:
-        outcome = Outcome(code=130, detached=True)
+        outcome = Outcome(code=1, signal=signal.SIGINT)
     if outcome.detached:
         say("Interrupted. The rehearsal's host, its servers and its temporary folder are gone.")
         return outcome
     manifest = None if outcome.code else json.loads((artifacts / run["run_name"] / "manifest.json").read_text())
-    for line in _summary(manifest, ledger, talk.stages):
+    for line in _summary(manifest, ledger, screen.stages):
         say(line)
     if manifest:
-        say(f"  adapter    {artifacts / run['run_name'] / manifest['adapter']['path']}")
+        say(f"  adapter    {artifacts / run['run_name'] / file_to_load(manifest)}")
     say(f"  time       {time.monotonic() - began:.0f} s in all")
     return outcome
 
@@ -115,11 +119,10 @@ def _summary(
     if manifest is None:
         yield "The rehearsal failed; the reason stands above."
     else:
-        steps, loss, adapter = manifest["steps"], manifest["loss"], manifest["adapter"]
+        steps, loss = manifest["steps"], manifest["loss"]
         yield f"The rehearsal of {manifest['run']} is done."
         yield f"  steps      {steps['done']} of {steps['asked']}"
         yield f"  loss       {loss['first']:.4f} first, {loss['last']:.4f} last"
-        yield f"  sha256     {adapter['sha256']}"
     yield f"  cost       ${ledger['total_usd']:.4f} by the stand-in's ledger; nothing was paid"
     yield f"  instances  {ledger['instances_left']} left"
     yield from (f"  {spent:6.0f} s   {stage}" for stage, spent in stages.items() if spent >= 1)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from fluxlora.errors import InputError, VastError
-from fluxlora.journal import Journal
-from fluxlora.labels import Label
-from fluxlora.records import Instance
-from fluxlora.refusals import NoCredit, OfferGone, Unavailable
-from fluxlora.renting.arrival import Arrival, InstanceFailed, Waits
+from fluxlora.money.journal import Journal
+from fluxlora.offers.avoid import Failure
 from fluxlora.renting.attempts import Attempts, Choice
-from fluxlora.renting.avoid import Failure
-from fluxlora.renting.ending import Ensured, command_to_end, ensure_absent, how_to_end, of_run
-from fluxlora.renting.login import Login
-from fluxlora.vastai import Rent, Vast
+from fluxlora.renting.destroy import Ensured, ensure_absent, how_to_end, of_run
+from fluxlora.renting.readiness import InstanceFailed, Readiness, Waits
+from fluxlora.renting.ssh_probe import Login
+from fluxlora.vast.client import Rent, Vast
+from fluxlora.vast.errors import NoCredit, OfferGone, Unavailable
+from fluxlora.vast.labels import Label, command_to_end
+from fluxlora.vast.records import Instance
 
 NOTHING_LEFT = "Nothing is left that costs money."
 
@@ -79,7 +79,7 @@ class _Renter:
     attempts: Attempts
     choices: list[Choice]
     failures: list[InstanceFailed] = field(default_factory=list)
-    begun: float = field(default_factory=time.monotonic)
+    begun: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def run(self) -> str:
@@ -139,7 +139,7 @@ class _Renter:
             if starts:
                 self._start(found)
             # Its disk and its price are what they are: they were looked at when it was rented.
-            arrival = Arrival(replace(self.rent, disk_gb=0), found.id, self.waits, starting=starts)
+            arrival = Readiness(replace(self.rent, disk_gb=0), found.id, self.waits, starting=starts)
             instance = self._arrive(arrival, attach=key_missing)
         except InstanceFailed as error:
             if error.code == Failure.GONE:
@@ -168,7 +168,7 @@ class _Renter:
                 instance_id=found.id,
             ) from broke
 
-    def _arrive(self, arrival: Arrival, *, attach: bool) -> Instance:
+    def _arrive(self, arrival: Readiness, *, attach: bool) -> Instance:
         instance = arrival.until_reachable(self.vast)
         if attach:
             self._attach(instance.id)
@@ -180,7 +180,7 @@ class _Renter:
         if rented is None:
             return None
         choice, instance_id = rented
-        arrival = Arrival(self.rent, instance_id, self.waits, highest_price=self._highest_price(choice))
+        arrival = Readiness(self.rent, instance_id, self.waits, highest_price=self._highest_price(choice))
         try:
             return self._arrive(arrival, attach=bool(self.public_ssh_key))
         except InstanceFailed as error:
@@ -269,7 +269,7 @@ class _Renter:
         limits = [self.limits.price_per_hour, offered and offered * (1 + self.limits.price_tolerance)]
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def _give_up(self, choice: Choice, arrival: Arrival, error: InstanceFailed) -> None:
+    def _give_up(self, choice: Choice, arrival: Readiness, error: InstanceFailed) -> None:
         """Nothing of the user's is on it yet: it goes, and what is likely to fail in the same way is not tried."""
         self._destroy(arrival.instance_id)
         usd = arrival.spent_usd()

@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluxlora.budget import RATES, Terms
-from fluxlora.journal import Entry, Event, Journal, JournalError
-from fluxlora.records import Instance, Offer
-from fluxlora.renting.avoid import Avoid, avoided
-from fluxlora.spending import spent
+from fluxlora.money.budget import RATES, RunLimits
+from fluxlora.money.journal import Entry, Event, Journal, JournalError
+from fluxlora.money.spending import spent
+from fluxlora.offers.avoid import Avoid, avoided
+from fluxlora.vast.records import Instance, Offer
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Attempts:
 
     def most_usd(self) -> float:
         """What those that were given up may have cost, as the lease of the next one will reckon."""
-        return spent(self._entries, Terms(math.inf, math.inf), now=time.time()).usd
+        return spent(self._entries, RunLimits(math.inf, math.inf), now=time.time()).usd
 
     def _remembers(self, instance_id: int) -> bool:
         try:

@@ -3,11 +3,10 @@
 from fluxlora.trainer.changes import CHANGES, Change, change
 from fluxlora.trainer.check import Problem, check_backends, check_config
 from fluxlora.trainer.comparison import Comparison, compare
-from fluxlora.trainer.facts import LINES, Facts, Option, facts
+from fluxlora.trainer.facts import Facts, Option, facts
 
 __all__ = [
     "CHANGES",
-    "LINES",
     "Change",
     "Comparison",
     "Facts",

@@ -79,10 +79,7 @@ CHANGES = (
     Change("group_offload_to_disk_path", None, _BLOCK_OFFLOAD),
     Change("group_offload_use_stream", None, _BLOCK_OFFLOAD),
     Change("group_offload_vae", None, _BLOCK_OFFLOAD),
-    # The other way: names that are too new for an older line.
-    Change("checkpoint_step_interval", "checkpointing_steps", "version 3 introduced the newer name"),
-    Change("validation_step_interval", "validation_steps", "version 3 introduced the newer name"),
-    Change("model_card_private", None, "before version 3 a new repository on the Hub is public"),
+    # The other way: a name that is too new for an older release.
     Change("strict_epoch_limit", None, "version 4 introduced it; before, ignore_final_epochs is its opposite"),
 )
 

@@ -32,16 +32,7 @@ def compare(
         return Comparison((f"simpletuner_version: {error} {error.hint}",))
     told = [(each.kind, f"{_place(each.option, variables)}: {each}") for each in problems]
     told += [(each.kind, f"simpletuner_datasets: {each}") for each in check_backends(line, backends)]
-    if line != "git":
-        return Comparison(tuple(message for _, message in told))
-    # Names in the table were seen refused from version 2.0 on.
-    certain = tuple(message for kind, message in told if kind in ("renamed", "removed"))
-    of_whom = (
-        f"The options were compared with those of SimpleTuner {facts(line).version}, the release after "
-        f"{variables.get('simpletuner_git_tag', 'the tag')}, whose own nobody has read: a difference is no mistake "
-        "for certain."
-    )
-    return Comparison(certain, (of_whom, *(message for _, message in told if message not in certain)))
+    return Comparison(tuple(message for _, message in told))
 
 
 def _left_out(line: str, variables: Mapping[str, Any]) -> Iterator[Problem]:
@@ -49,9 +40,6 @@ def _left_out(line: str, variables: Mapping[str, Any]) -> Iterator[Problem]:
     for each in CHANGES:
         wanted = variables.get(f"simpletuner_{each.old}")
         if each.new is None and change(line, each.old) and wanted is not None and _on(wanted) != each.stands:
-            # Who may see the repository matters where one is made.
-            if each.old == "model_card_private" and not _on(variables.get("simpletuner_push_to_hub")):
-                continue
             message = f"SimpleTuner {facts(line).version} has no option {each.old}: {each.why}."
             yield Problem("removed", each.old, f"{message} Set it to {str(each.stands).lower()}.")
 

@@ -9,11 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from fluxlora import lines
 from fluxlora.errors import InputError
-
-# The values of simpletuner_version, and the release whose facts speak for each.
-LINES: Mapping[str, str] = {version: line.parser for version, line in lines.LINES.items()}
+from fluxlora.trainer.versions import RELEASES
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,11 @@ class Facts:
 
 
 @cache
-def facts(line: str) -> Facts:
-    """The facts that speak for a value of simpletuner_version."""
-    if line not in LINES:
-        raise InputError(f"There is no SimpleTuner {line!r} here.", hint=f"Choose one of {', '.join(LINES)}.")
-    read = json.loads((files(__package__) / f"{LINES[line]}.json").read_text(encoding="utf-8"))
+def facts(version: str) -> Facts:
+    """The facts of one release. Raises InputError for a version that is not supported."""
+    if version not in RELEASES:
+        raise InputError(f"There is no SimpleTuner {version!r} here.", hint=f"Choose one of {', '.join(RELEASES)}.")
+    read = json.loads((files(__package__) / f"{version}.json").read_text(encoding="utf-8"))
     options: dict[str, Option] = {}
     for name, found in read["options"].items():
         option = Option(**found | {key: tuple(found.get(key, ())) for key in ("choices", "aliases")})

@@ -1,0 +1,23 @@
+"""The options of ssh, for group variables."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fluxlora.vast.ssh import of_ansible, to_instance
+
+
+class FilterModule:
+    """What fluxlora.vast.ssh decides, as the shell words that Ansible's variables hold."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters by name."""
+        return {
+            "ssh_args_of_ansible": of_ansible,
+            "ssh_args_to_instance": lambda instance_id, known_hosts_dir, proxy_command="": shlex.join(
+                to_instance(int(instance_id), Path(known_hosts_dir), proxy_command)
+            ),
+        }

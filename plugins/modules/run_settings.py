@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keep what a run was given, and compare it with what a later call is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from fluxlora.delivery.checkpoint import checkpoint_at_home
+from fluxlora.errors import FluxloraError
+from fluxlora.money.journal import Journal
+from fluxlora.runner import run_settings
+
+from ..module_utils.failures import fail_with
+
+DOCUMENTATION = r"""
+module: run_settings
+short_description: Keep what a run was given, and compare it with what a later call is given
+description:
+  - Coming back continues the same run. The settings that a run was begun with, as they were given with C(-e), are kept
+    on this computer in a file of variables, without secrets and readable by its owner alone.
+  - They count while that training goes on, as the journal and the run's instance tell. After its adapter was delivered,
+    or its instance was destroyed by hand, the next training is a new one, and they are ignored.
+  - Runs on the controller.
+options:
+  run:
+    description: Name of the run.
+    type: str
+    required: true
+  state:
+    description: C(compared) only reads; C(present) keeps the settings that count, with those of O(given) over them.
+    type: str
+    choices: [compared, present]
+    default: compared
+  given:
+    description: What this call was given with C(-e), as M(given_settings) returns it.
+    type: dict
+    default: {}
+  withheld:
+    description: Names of what it was given besides, and which is secret.
+    type: list
+    elements: str
+    default: []
+  folder:
+    description: Folder of the runs' files; it need not exist.
+    type: path
+    required: true
+  journal:
+    description: The file of what was rented, lost, destroyed and delivered; it need not exist.
+    type: path
+    required: true
+  instance_id:
+    description: The run's instance; 0 for none.
+    type: int
+    default: 0
+  asks:
+    description: Whether the call may spend, so that a changed setting needs O(accept).
+    type: bool
+    default: false
+  accept:
+    description:
+      - C(changed) lets the settings of this call count over the kept ones, C(new) lets them count alone. Empty refuses
+        others than the kept ones. What a checkpoint at home cannot take is refused all the same.
+    type: str
+    choices: ["", changed, new]
+    default: ""
+  artifacts_dir:
+    description: Folder of all runs' artifacts, unless the settings name another.
+    type: path
+attributes:
+  check_mode:
+    support: full
+author:
+  - the fluxlora developers
+"""
+
+EXAMPLES = r"""
+- name: Read what this call was given
+  given_settings:
+  register: given
+
+- name: Compare it with what the run was given before
+  run_settings:
+    run: my-style
+    given: "{{ given.settings }}"
+    folder: .fluxlora/runs
+    journal: .fluxlora/journal.jsonl
+"""
+
+RETURN = r"""
+goes_on:
+  description: Whether the run has kept settings that count.
+  type: bool
+  returned: success
+file:
+  description: The file of kept settings; empty where none count.
+  type: str
+  returned: success
+settings:
+  description: The kept settings that count.
+  type: dict
+  returned: success
+differences:
+  description: What was given and is not as it is kept; each with C(setting), C(kept), C(now) and C(effect).
+  type: list
+  elements: dict
+  returned: always
+lines:
+  description: The same as a person reads it.
+  type: list
+  elements: str
+  returned: success
+code:
+  description: The kind of failure, for programs.
+  type: str
+  returned: failure
+  sample: settings_differ
+hint:
+  description: What to do next, for people.
+  type: str
+  returned: failure
+"""
+
+ARGUMENT_SPEC = {
+    "run": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["compared", "present"], "default": "compared"},
+    "given": {"type": "dict", "default": {}},
+    "withheld": {"type": "list", "elements": "str", "default": []},
+    "folder": {"type": "path", "required": True},
+    "journal": {"type": "path", "required": True},
+    "instance_id": {"type": "int", "default": 0},
+    "asks": {"type": "bool", "default": False},
+    "accept": {"type": "str", "choices": ["", "changed", "new"], "default": ""},
+    "artifacts_dir": {"type": "path"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
+    wanted = module.params
+    run, folder, changed = wanted["run"], Path(wanted["folder"]), False
+    differences: tuple[run_settings.Difference, ...] = ()
+    try:
+        given, secrets = run_settings.of_run(wanted["given"])
+        found = run_settings.read(folder, run)
+        entries = Journal(Path(wanted["journal"])).entries(run)
+        goes_on, alone = found.goes_on(entries, wanted["instance_id"]), wanted["accept"] == "new"
+        differences = run_settings.compare(found.settings, given, alone=alone) if goes_on else ()
+        before = found.settings if goes_on and not alone else {}
+        if wanted["asks"]:
+            places = (given.get("artifacts_dir"), found.settings.get("artifacts_dir"), wanted["artifacts_dir"])
+            home = next((Path(str(place)).expanduser() / run for place in places if place), None)
+            checkpoint = checkpoint_at_home(home, entries) if home else None
+            run_settings.require(run, differences, accepted=bool(wanted["accept"]), checkpoint=checkpoint)
+        if wanted["state"] == "present":
+            changed = run_settings.write(folder, run, {**before, **given}, dry_run=module.check_mode)
+    except FluxloraError as error:
+        facts = [each.as_facts() for each in differences]
+        fail_with(module, error, differences=facts)
+    withheld = [*wanted["withheld"], *secrets]
+    module.exit_json(
+        changed=changed,
+        goes_on=goes_on,
+        file=str(run_settings.file_of(folder, run)) if before else "",
+        settings=before,
+        differences=[each.as_facts() for each in differences],
+        lines=run_settings.lines(
+            run, found, differences, goes_on=bool(before), rented=bool(wanted["instance_id"]), withheld=withheld
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a training leaves behind: downloaded, checked, copied for other programs, and reported."""

@@ -1,0 +1,1 @@
+"""What a run takes before anybody has measured it: sizes, work, speeds and hours."""

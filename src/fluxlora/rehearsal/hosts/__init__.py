@@ -1,0 +1,1 @@
+"""The rented hosts of a rehearsal: Linux containers with an sshd, by podman or docker."""

@@ -1,0 +1,47 @@
+"""Interruptible instances that were taken away, and what of their training is safe at home."""
+
+from __future__ import annotations
+
+import time
+
+from fluxlora.errors import VastError
+from fluxlora.offers.avoid import Failure
+from fluxlora.vast.client import Vast
+from fluxlora.vast.records import Instance
+
+# These hosts don't answer vast.ai either.
+_SILENT = frozenset({"offline", "unknown", "frozen"})
+
+
+def loss(instance: Instance) -> str:
+    """How an interruptible instance was taken away, as one of three `Failure`s; empty while it was not.
+
+    One that is rented at a fixed price is never called so: its disk may hold what nobody else has.
+    """
+    if not instance.is_bid:
+        return ""
+    if instance.status in _SILENT:
+        return Failure.LOST
+    if instance.cur_state == "stopped" and instance.intended_status == "running":
+        return Failure.PREEMPTED
+    if instance.intended_status == "stopped":
+        return Failure.OUTBID
+    return Failure.LOST if instance.failure else ""
+
+
+def wait_for_loss(vast: Vast, instance_id: int, *, seconds: float, poll_seconds: float = 5.0) -> str:
+    """The loss of an instance that no longer answers, as soon as vast.ai has noticed; empty when it has not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            found = vast.instance(instance_id)
+            if found and (how := loss(found)):
+                return how
+            if found is None or not found.is_bid:
+                return ""
+        except VastError:
+            # The list may be away for a while; what is not known is no loss.
+            pass
+        if time.monotonic() >= deadline:
+            return ""
+        time.sleep(poll_seconds)

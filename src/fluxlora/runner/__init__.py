@@ -1,0 +1,1 @@
+"""Calls the playbooks for the command: which runs, which settings, what the screen shows."""
