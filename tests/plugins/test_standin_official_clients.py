@@ -120,9 +120,10 @@ def test_sdk_labels_stops_starts_reboots_and_destroys(vast: VastServer, sdk: Any
     stopped = vast.until(instance_id, lambda row: row["actual_status"] == "exited")
     sdk.start_instance(instance_id)
     started = vast.until(instance_id, lambda row: row["ports"])
-    sdk.reboot_instance(instance_id)
+    assert sdk.reboot_instance(instance_id)["success"]
     sdk.destroy_instance(instance_id)
     assert [row["label"] for row in (stopped, started)] == ["new label", "new label"]
+    assert f"/api/v0/instances/reboot/{instance_id}" in [request["path"].rstrip("/") for request in vast.requests()]
     assert sdk.show_instance(instance_id) is None
     assert sdk.show_instances() == []
 

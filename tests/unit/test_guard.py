@@ -412,9 +412,13 @@ def test_a_lease_that_is_prolonged_while_the_guard_sends_is_a_lease(vast, cut_sh
     assert "checkpoint-12/training_state.json" in hub_files(vast, str(cut_short["repo"]), tokens)
 
 
-def test_without_tmux_the_guard_ends_its_instance_all_the_same(monkeypatch):
+def test_without_tmux_what_there_is_is_sent_all_the_same(vast, cut_short, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    guard._end_training(OVER)
+    lease = cut_short | {"ends_at": time.time() - 1}
+    with watching(tmp_path / "state", vast.hub_environment, lease, {"phase": "training", "checkpoints": [4, 12]}):
+        assert gone(tmp_path / "state" / "train.env")
+
+    assert "checkpoint-12/training_state.json" in hub_files(vast, str(cut_short["repo"]), vast.hub_environment)
 
 
 def orphan(vast, tmp_path: Path, rented) -> subprocess.Popen[bytes]:

@@ -1,8 +1,10 @@
 """What must hold for every file in the repository."""
 
+import ast
 import re
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +264,34 @@ def test_plays_take_each_of_several_runs_and_only_those_that_their_groups_hold()
         named = Templar(DataLoader(), variables=variables).template(trust_as_template(pattern))
         hosts = [host.name for host in inventory.get_hosts(named) if host.name != "localhost"]
         assert hosts == ["one", "two"], pattern
+
+
+CHECKS = {"raises", "fail", "check_output", "raise_for_status"}
+
+
+def checks(function: ast.AST, others: Mapping[str, ast.AST], seen: frozenset[str] = frozenset()) -> bool:
+    """Whether a function, or another of its module that it calls, can fail a test."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in CHECKS or name.startswith("assert_"):
+                return True
+            if name in others and name not in seen and checks(others[name], others, seen | {name}):
+                return True
+    return False
+
+
+def test_every_test_asserts_something() -> None:
+    found = []
+    for file in tracked("tests/**/test_*.py"):
+        functions = {
+            node.name: node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)
+        }
+        found += [
+            f"{file.relative_to(PROJECT)}: {name}"
+            for name, function in functions.items()
+            if name.startswith("test_") and not checks(function, functions)
+        ]
+    assert found == []
