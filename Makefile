@@ -8,7 +8,7 @@ export LC_ALL := $(UTF8)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse lint test unit plugins trainers playbooks molecule rehearsal mutants docs lock clean
+.PHONY: help setup rehearse lint types check test unit plugins trainers playbooks molecule rehearsal mutants docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -23,6 +23,12 @@ rehearse: setup ## a whole run on this machine, for free
 # The inventory of vast.ai wants a key, and without one ansible-lint leaves out its syntax checks and says nothing.
 lint: setup ## ansible-lint, yamllint, ruff, mypy
 	ruff check . && ruff format --check . && mypy && yamllint . && ANSIBLE_INVENTORY=inventory/runs.yml ansible-lint --offline
+
+types: setup
+	ruff check . && ruff format --check . && mypy
+
+check: setup ## the inner loop: ruff, mypy and the unit tests, side by side
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types unit
 
 test: setup ## everything: unit, plugins, playbooks, molecule, rehearsal
 	@scripts/test

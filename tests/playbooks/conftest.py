@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import installed
 import pytest
 import requests
 
@@ -33,6 +34,8 @@ class Bench:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
     # Variables of the environment, over the stand-in's.
     more: dict[str, str] = field(default_factory=dict)
+    # What each instance starts from: an image with SimpleTuner installed, or the role's own choice.
+    image: str = ""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,6 +59,7 @@ class Bench:
             "provision_ssh_key_file": str(self.ssh_key),
             "artifacts_dir": str(self.folder / "artifacts"),
             **({"run_name": run} if run else {}),
+            **({"provision_image": self.image} if self.image else {}),
             **settings,
         }
         return [
@@ -174,9 +178,9 @@ def ssh_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return key
 
 
-def _bench(hosts: str, folder: Path, ssh_key: Path) -> Iterator[Bench]:
+def _bench(hosts: str, folder: Path, ssh_key: Path, image: str = "") -> Iterator[Bench]:
     with standin(hosts) as there:
-        bench = Bench(there=there, folder=folder, ssh_key=ssh_key)
+        bench = Bench(there=there, folder=folder, ssh_key=ssh_key, image=image)
         try:
             yield bench
         finally:
@@ -192,7 +196,10 @@ def paper(tmp_path_factory: pytest.TempPathFactory, ssh_key: Path) -> Iterator[B
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, ssh_key: Path) -> Iterator[Bench]:
-    """A market with real hosts."""
+def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ssh_key: Path
+) -> Iterator[Bench]:
+    """A market with real hosts, which have the SimpleTuner of the module's VERSION installed."""
     engine.ensure_image(print)
-    yield from _bench("containers", tmp_path_factory.mktemp("bench"), ssh_key)
+    version = getattr(request.module, "VERSION", "3.1.6")
+    yield from _bench("containers", tmp_path_factory.mktemp("bench"), ssh_key, image=installed.image(version))

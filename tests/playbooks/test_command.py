@@ -31,6 +31,7 @@ def settings(bench: Bench) -> list[str]:
         "run_rehearsal": "true",
         "provision_ssh_key_file": str(bench.ssh_key),
         "artifacts_dir": str(bench.folder / "artifacts"),
+        **({"provision_image": bench.image} if bench.image else {}),
     }
     return [word for item in given.items() for word in ("--set", "=".join(item))]
 

@@ -207,8 +207,8 @@ def test_a_host_from_the_image_of_another_has_its_disk_but_not_its_identity(boot
     hosts.commit(instance, image)
     try:
         assert SECRET not in engine("image", "inspect", image)
-        with Containers(image=image) as copies:
-            port = copies.start(next(ids), environment={}, authorized_keys=[key.public], onstart="")
+        with Containers() as copies:
+            port = copies.start(next(ids), environment={}, authorized_keys=[key.public], onstart="", image=image)
             assert key.told(port, "cat /opt/installed").strip() == "warm"
             assert key.told(port, "cat /etc/ssh/ssh_host_ed25519_key.pub") != before
     finally:

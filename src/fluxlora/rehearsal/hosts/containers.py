@@ -19,6 +19,8 @@ from fluxlora.rehearsal.hosts.engine import find_engine, host_image
 from fluxlora.rehearsal.hosts.inherited import Inherited, inherited
 from fluxlora.rehearsal.hosts.owner import Owner, end, remove_containers, sweep
 
+# What the engine calls the images that were made on this machine.
+OWN_IMAGES = "localhost/"
 # Downloads outlive the hosts; everything else goes with them.
 CACHES = {
     "fluxlora-pip": "/root/.cache/pip",
@@ -40,9 +42,9 @@ class Containers:
     either engine, as root or not; and nothing listens anywhere but on loopback.
     """
 
-    def __init__(self, *, image: str | None = None, say: Say = to_stderr, owner_pid: int | None = None) -> None:
+    def __init__(self, *, say: Say = to_stderr, owner_pid: int | None = None) -> None:
         self.owner = Owner(owner_pid)
-        self._image = image
+        self._image: str | None = None
         self._say = say
         self._engine: Engine | None = None
         self._inherited: Inherited | None = None
@@ -57,21 +59,31 @@ class Containers:
             if self._engine is None:
                 engine = find_engine(self._say)
                 sweep(engine)
-                self._image = self._image or host_image(engine, self.owner, self._say)
+                self._image = host_image(engine, self.owner, self._say)
                 self._inherited = inherited()
                 self._engine = engine
 
     def start(
-        self, instance_id: int, *, environment: Mapping[str, str], authorized_keys: Sequence[str], onstart: str
+        self,
+        instance_id: int,
+        *,
+        environment: Mapping[str, str],
+        authorized_keys: Sequence[str],
+        onstart: str,
+        image: str = "",
     ) -> int:
-        """Boot a host; the port its sshd takes on 127.0.0.1, some tenths of a second later. Raises RehearsalError."""
+        """Boot a host; the port its sshd takes on 127.0.0.1, some tenths of a second later. Raises RehearsalError.
+
+        An `image` of this machine's engine (localhost/...) is used. Every other name stands for the hosts' image: those
+        that vast.ai offers are gigabytes made for GPUs.
+        """
         engine = self._ready()
         folder = self._folder(instance_id)
         folder.mkdir(mode=0o700)
         try:
             self._hand_in(folder, instance_id, environment, authorized_keys, onstart)
             port = self._choose_port(instance_id)
-            engine(*self._run_line(instance_id, folder))
+            engine(*self._run_line(instance_id, folder, image))
             if self._closed:
                 raise RehearsalError("The rehearsal ended while a host was starting.", code="rehearsal_over")
         except BaseException:
@@ -129,7 +141,7 @@ class Containers:
         self._ready()("pause", self._name(instance_id))
 
     def commit(self, instance_id: int, image: str) -> None:
-        """Keep a host's disk as an image for `Containers(image=…)`; what it was handed at its start is not in it."""
+        """Keep a host's disk as an image to start others from; what it was handed at its start is not in it."""
         self._ready()("commit", "--pause=false", self._name(instance_id), image, within_seconds=600)
 
     def close(self) -> None:
@@ -145,7 +157,7 @@ class Containers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run_line(self, instance_id: int, folder: Path) -> Iterator[str]:
+    def _run_line(self, instance_id: int, folder: Path, image: str) -> Iterator[str]:
         yield from ("run", "--detach", "--pull=never", "--name", self._name(instance_id), self.owner.label_option())
         yield from ("--network=host", f"--hostname=c{instance_id}", "--shm-size=1g", "--pids-limit=-1")
         yield "--security-opt=label=disable"  # folders of this machine are mounted and must not be relabelled
@@ -155,7 +167,7 @@ class Containers:
         for volume, target in CACHES.items():
             yield f"--mount=type=volume,source={volume},target={target}"
         assert self._image is not None
-        yield self._image
+        yield image if image.startswith(OWN_IMAGES) else self._image
 
     def _ready(self) -> Engine:
         if self._closed:

@@ -14,7 +14,13 @@ class Hosts(Protocol):
     """What the stand-in needs of them. Calls may take seconds: they come from threads, one at a time for each host."""
 
     def start(
-        self, instance_id: int, *, environment: Mapping[str, str], authorized_keys: Sequence[str], onstart: str
+        self,
+        instance_id: int,
+        *,
+        environment: Mapping[str, str],
+        authorized_keys: Sequence[str],
+        onstart: str,
+        image: str = "",
     ) -> int:
         """Boot a host; the port of its sshd on 127.0.0.1. An exception's text becomes the instance's status_msg."""
 
@@ -41,7 +47,13 @@ class NoHosts:
     """Accepts everything and boots nothing: port 0 is nobody's."""
 
     def start(
-        self, instance_id: int, *, environment: Mapping[str, str], authorized_keys: Sequence[str], onstart: str
+        self,
+        instance_id: int,
+        *,
+        environment: Mapping[str, str],
+        authorized_keys: Sequence[str],
+        onstart: str,
+        image: str = "",
     ) -> int:
         return 0
 

@@ -271,7 +271,13 @@ class Fleet:
             "VAST_TCP_PORT_22": str(instance.relay.port),
             "SSH_PUBLIC_KEY": "\n".join(keys),
         }
-        return self.hosts.start(instance.id, environment=environment, authorized_keys=keys, onstart=instance.onstart)
+        return self.hosts.start(
+            instance.id,
+            environment=environment,
+            authorized_keys=keys,
+            onstart=instance.onstart,
+            image=instance.image,
+        )
 
     async def _run(self, instance: Instance, sshd_port: int) -> None:
         await instance.pause(0)
