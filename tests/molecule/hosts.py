@@ -10,10 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import installed
 from fluxlora.rehearsal.hosts.containers import Containers
 from fluxlora.rehearsal.hosts.engine import find_engine
 from fluxlora.rehearsal.hosts.owner import end, sweep
 
+# Scenarios whose hosts have this SimpleTuner from the start.
+INSTALLED = {"simpletuner": "3.1.6"}
 # The process that hosts belong to, since this one ends at once; without one they stay until `down`.
 OWNER = int(os.environ.get("FLUXLORA_MOLECULE_OWNER", "0"))
 
@@ -31,6 +35,7 @@ def up(folder: Path, names: list[str]) -> None:
             environment={"CONTAINER_API_KEY": f"key-of-{name}"},
             authorized_keys=[key.with_suffix(".pub").read_text()],
             onstart="touch ~/.no_auto_tmux",
+            image=installed.image(INSTALLED[name]) if name in INSTALLED else "",
         )
         inventory[name] = {"ansible_port": port, "vastai_id": number, "vastai_label": f"fluxlora/{name}/1024"}
         wait_for_ssh(port)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import installed
 import pytest
 import requests
 
+import installed
 from fluxlora.rehearsal.hosts import engine
 from fluxlora.rehearsal.session import Standin, standin
 
@@ -196,9 +196,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory, ssh_key: Path) -> Iterator[B
 
 
 @pytest.fixture(scope="module")
-def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ssh_key: Path
-) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ssh_key: Path) -> Iterator[Bench]:
     """A market with real hosts, which have the SimpleTuner of the module's VERSION installed."""
     engine.ensure_image(print)
     version = getattr(request.module, "VERSION", "3.1.6")

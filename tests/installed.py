@@ -1,7 +1,7 @@
 """Images of hosts on which a SimpleTuner is installed, so that a test of what comes later does not install it again.
 
 Each is made once, by the project's own roles, and kept by the engine under a name that changes with the roles. The
-first installation on a bare host is what the rehearsal and the scenario simpletuner of molecule show.
+rehearsal shows a run on a bare host.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fluxlora.rehearsal.hosts.containers import OWN_IMAGES, Containers
 from fluxlora.rehearsal.hosts.engine import find_engine, host_image
 from fluxlora.rehearsal.hosts.owner import Owner
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[1]
 ROLES = ("base", "python", "simpletuner")
 PLAY = {
     "hosts": "all",
