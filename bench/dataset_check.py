@@ -74,7 +74,7 @@ def generate(folder: Path, pairs: int) -> int:
     """Photographs with a pattern of their own over them, so that none is like another. Returns their bytes."""
     folder.mkdir()
     # Behind whatever else the machine does.
-    with multiprocessing.Pool(initializer=os.nice, initargs=(10,)) as pool:
+    with multiprocessing.get_context("fork").Pool(initializer=os.nice, initargs=(10,)) as pool:
         return sum(pool.imap_unordered(partial(_make, folder), range(pairs), chunksize=16))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,10 @@ from fluxlora.onhost import guard
 # A busy machine is slow now and then; what takes how long is measured in bench/, not here.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# Of these Ansible only warns: a callback of ours that fails, and a type of ours that its variables cannot keep.
+os.environ["_ANSIBLE_CALLBACK_DISPATCH_ERROR_BEHAVIOR"] = "error"
+os.environ["_ANSIBLE_TEMPLAR_UNKNOWN_TYPE_CONVERSION"] = "error"
 
 
 @dataclass

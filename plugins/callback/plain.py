@@ -47,8 +47,22 @@ def _cut(line: str) -> str:
     return line if len(line) <= _LINE_CHARACTERS else line[: _LINE_CHARACTERS - len(CUT_MARK)] + CUT_MARK
 
 
+class _Cleaned:
+    """A task's result whose texts are clean; what was not written by a host is the result's own."""
+
+    def __init__(self, result: Any) -> None:
+        self._original = result
+        self.result = clean(result.result)
+        self.exception = clean(result.exception)
+        self.warnings = clean(list(result.warnings))
+        self.deprecations = clean(list(result.deprecations))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
 class CallbackModule(DefaultCallback):  # type: ignore[misc]
-    """Cleans each result, which is a copy for this callback alone, and hands it on."""
+    """Hands each result on, cleaned."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -56,41 +70,42 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """A task that succeeded."""
-        super().v2_runner_on_ok(_cleaned(result))
+        super().v2_runner_on_ok(self._cleaned(result))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """A task that failed, with its error."""
-        super().v2_runner_on_failed(_cleaned(result), ignore_errors)
+        super().v2_runner_on_failed(self._cleaned(result), ignore_errors)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """A host that did not answer, with the words of ssh."""
-        super().v2_runner_on_unreachable(_cleaned(result))
+        super().v2_runner_on_unreachable(self._cleaned(result))
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         """A task that did not apply."""
-        super().v2_runner_on_skipped(_cleaned(result))
+        super().v2_runner_on_skipped(self._cleaned(result))
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """One turn of a loop."""
-        super().v2_runner_item_on_ok(_cleaned(result))
+        super().v2_runner_item_on_ok(self._cleaned(result))
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
         """One turn of a loop."""
-        super().v2_runner_item_on_failed(_cleaned(result))
+        super().v2_runner_item_on_failed(self._cleaned(result))
 
     def v2_runner_item_on_skipped(self, result: Any) -> None:
         """One turn of a loop."""
-        super().v2_runner_item_on_skipped(_cleaned(result))
+        super().v2_runner_item_on_skipped(self._cleaned(result))
 
     def v2_runner_retry(self, result: Any) -> None:
         """One turn of a task that is repeated until it succeeds."""
-        super().v2_runner_retry(_cleaned(result))
+        super().v2_runner_retry(self._cleaned(result))
 
     def v2_on_file_diff(self, result: Any) -> None:
         """What a task would change."""
-        super().v2_on_file_diff(_cleaned(result))
+        super().v2_on_file_diff(self._cleaned(result))
 
-
-def _cleaned(result: Any) -> Any:
-    result._return_data = clean(result._return_data)
-    return result
+    def _cleaned(self, result: Any) -> _Cleaned:
+        cleaned = _Cleaned(result)
+        # From here Ansible takes what it shows of errors and warnings.
+        self._current_task_result = cleaned
+        return cleaned

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +49,14 @@ def test_many_processes_find_what_one_finds(folder: Path) -> None:
     one, many = dataset.scan(folder, workers=1), dataset.scan(folder, workers=3)
     assert (one.pictures, one.findings) == (many.pictures, many.findings)
     assert len(one.pictures) == PAIRS - 1
+
+
+def test_no_process_is_forked_beside_a_thread(folder: Path) -> None:
+    """Of which python warns from 3.12 on."""
+    scan = f"from pathlib import Path; from fluxlora import dataset; dataset.scan(Path({str(folder)!r}), workers=3)"
+    told = ["-W", "always::DeprecationWarning:multiprocessing.popen_fork"]
+    done = subprocess.run([sys.executable, *told, "-c", scan], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
 
 
 def test_every_file_is_a_step_and_the_second_time_none_is_opened(folder: Path, cache: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,15 @@ def test_other_versions_than_those_of_the_lock_are_told(tmp_path: Path) -> None:
     check = versions(lock)
     assert (check.state, check.remedy) == (State.WARNING, "make setup")
     assert "for 0.1" in check.sentence
+
+
+def test_a_version_of_the_lock_that_is_for_another_python_does_not_count(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    have = metadata.version("vastai")
+    lock.write_text(f"vastai==0.1 ; python_version < '3' \\\nvastai=={have} ; python_version >= '3' \\\n")
+    assert code(versions(lock)) == ""
+    lock.write_text(f"vastai=={have} ; python_version < '3' \\\nvastai==0.1 ; python_version >= '3' \\\n")
+    assert code(versions(lock)) == "other_version"
 
 
 @pytest.mark.parametrize("below", ["", "artifacts"])

@@ -13,6 +13,7 @@ import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parents[2]
 ROLES = sorted(path.parent.parent for path in PROJECT.glob("roles/*/tasks/main.yml"))
@@ -187,11 +188,37 @@ def test_the_collection_has_the_version_of_the_package() -> None:
     assert load(PROJECT / "galaxy.yml")["version"] == package["version"]
 
 
+def locked(package: str, python: str) -> str:
+    """The version of a package that the lock has for a python, such as 3.13."""
+    lock = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+    lines = map(Requirement, re.findall(rf"^{package}==[^\\\n]+", lock, re.MULTILINE))
+    (line,) = (
+        line for line in lines if not line.marker or line.marker.evaluate({"python_full_version": f"{python}.0"})
+    )
+    return str(line.specifier).removeprefix("==")
+
+
 def test_the_image_for_ansible_has_the_locked_versions() -> None:
-    wanted = load(PROJECT / "execution-environment.yml")["dependencies"]
-    locked = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
-    for package in ("ansible_core", "ansible_runner"):
-        assert re.search(rf"^{re.escape(wanted[package]['package_pip'])}(?= )", locked, re.MULTILINE), package
+    image = load(PROJECT / "execution-environment.yml")
+    python = re.search(r"python:(3\.\d+)", image["images"]["base_image"]["name"])
+    assert python
+    for package in ("ansible-core", "ansible-runner"):
+        asked = image["dependencies"][package.replace("-", "_")]["package_pip"]
+        assert asked == f"{package}=={locked(package, python[1])}"
+
+
+def test_the_workflow_tests_the_oldest_and_a_newer_python_each_with_the_locked_ansible() -> None:
+    pairs = load(PROJECT / ".github/workflows/ci.yml")["jobs"]["tests"]["strategy"]["matrix"]["include"]
+    assert {pair["python"]: pair["ansible"] for pair in pairs} == {"3.11": "2.19", "3.13": "2.21"}
+    for pair in pairs:
+        assert locked("ansible-core", pair["python"]).startswith(f"{pair['ansible']}.")
+
+
+def test_setup_looks_for_the_pythons_that_the_package_supports() -> None:
+    package = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    supported = [name.rpartition(" ")[2] for name in package["classifiers"]]
+    found = re.findall(r"python(3\.\d+)", (PROJECT / "scripts/find_python").read_text(encoding="utf-8"))
+    assert found == supported[::-1]
 
 
 def test_group_variables_are_all_variables_of_some_role() -> None:

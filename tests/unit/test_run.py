@@ -55,6 +55,8 @@ def test_a_named_project_without_playbooks_is_said(tmp_path: Path, monkeypatch: 
     assert refused.value.code == "no_project"
 
 
+# Threads that other tests have left.
+@pytest.mark.filterwarnings("ignore:.*is multi-threaded:DeprecationWarning")
 def test_a_call_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     before = dict(os.environ)

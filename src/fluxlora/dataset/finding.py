@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 # Of each kind this many are told; a large dataset may have thousands.
@@ -48,6 +48,10 @@ class Finding:
 
     def __str__(self) -> str:
         return printable(f"{self.file}: {self.effect} {self.fix}")
+
+    def as_facts(self) -> dict[str, str]:
+        """For JSON and for Ansible, which keeps no type but JSON's own."""
+        return asdict(self) | {"severity": self.severity.value}
 
 
 def error(file: str, code: str, effect: str, fix: str) -> Finding:

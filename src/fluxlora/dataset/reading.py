@@ -98,6 +98,8 @@ def cores() -> int:
 
 
 def _pooled(work: Callable[[_Job], _Result], jobs: Iterable[_Job], workers: int, chunk: int) -> Iterator[_Result]:
+    # Named, because the default differs by version of Python. The other methods import the main program again, which
+    # here is ansible-playbook or a module in an archive.
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
         try:

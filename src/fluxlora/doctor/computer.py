@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from fluxlora.doctor.checks import Check, failed, ok, warning
 
 # Each with the package of Debian that has it.
@@ -30,13 +32,21 @@ def programs() -> Check:
 
 def versions(lock: Path) -> Check:
     """Whether what is installed is what was tested."""
-    locked = dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+    locked = dict(_locked(lock.read_text(encoding="utf-8")))
     others = [f"{name} {have} for {locked[name]}" for name, have in _installed() if have != locked.get(name, have)]
     if others:
         return warning(
             "packages", f"not those of requirements.lock: {', '.join(others)}", "make setup", "other_version"
         )
     return ok("packages", ", ".join(f"{name} {have}" for name, have in _installed()))
+
+
+def _locked(lock: str) -> Iterator[tuple[str, str]]:
+    """The names and versions of a lock for this python."""
+    for line in re.findall(r"^[\w.-]+==[^\\\n]+", lock, re.MULTILINE):
+        wanted = Requirement(line)
+        if wanted.marker is None or wanted.marker.evaluate():
+            yield wanted.name, str(wanted.specifier).removeprefix("==")
 
 
 def _installed() -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Check:
             "images": len(self.plan.dataset.pictures),
             "captions": self.plan.dataset.captions,
             "size_gb": round(self.plan.dataset.size_bytes / 1e9, 3),
-            "findings": [asdict(finding) for finding in self.plan.findings],
+            "findings": [finding.as_facts() for finding in self.plan.findings],
             "errors": self.errors,
             "lines": self.lines(),
         }

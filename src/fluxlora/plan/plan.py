@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from fluxlora import trainer
@@ -94,7 +94,7 @@ class Plan:
                 "images": len(self.dataset.pictures),
                 "captions": self.dataset.captions,
                 "size_gb": round(self.dataset.size_bytes / 1e9, 3),
-                "findings": [asdict(finding) for finding in self.dataset.findings],
+                "findings": [finding.as_facts() for finding in self.dataset.findings],
             },
             "backends": [_backend_facts(each) for each in self.backends],
             "captions_embedded": self.embeds,
