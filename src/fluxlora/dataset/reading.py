@@ -1,4 +1,4 @@
-"""Opens every file of a dataset that has changed since it was opened last, on all cores."""
+"""Reads every file of a dataset that has changed since the last call, on all cores."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ import PIL
 from fluxlora.dataset.caption import Caption
 from fluxlora.dataset.caption import read as read_caption
 from fluxlora.dataset.names import Status
-from fluxlora.dataset.picture import Look, look
+from fluxlora.dataset.picture import Look, inspect_picture
 
 Facts = Look | Caption
-# Called with how many files have been looked at, of how many.
+# Called with the number of files that are read, and the total.
 Progress = Callable[[int, int], object]
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
-# Fewer files than this are read sooner than the processes start.
+# Fewer files than this are read faster than processes start.
 _WORTH_PROCESSES = 64
-# Files that one process takes at a time: enough to hide the way there and back, few enough to show progress.
+# Files per job of a process: enough that the communication does not matter, few enough to show progress.
 _CHUNK = 16
-# Goes up whenever the facts of a file are others than before: what was written under another number, or with another
-# Pillow, is read again.
+# Increased whenever the facts of a file change: a cache with another number, or of another Pillow, is not used.
 _FORMAT = 1
 
 
@@ -48,7 +47,7 @@ def read(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Facts]:
-    """The facts of each file, from the cache where its status has not changed."""
+    """Return the facts of each file, from the cache if its status has not changed."""
     cache = _cache_file(cache_dir, folder)
     facts = _remembered(cache, files)
     wanted = [name for name in files if name not in facts]
@@ -70,7 +69,7 @@ def spread(
     *,
     workers: int | None = None,
 ) -> Iterator[_Result]:
-    """Results in the order of the jobs. `crashed` answers for a job that takes its process down with it."""
+    """Yield results in the order of the jobs. `crashed` returns the result of a job whose process crashes."""
     workers = workers or cores()
     if len(jobs) < _WORTH_PROCESSES or workers == 1:
         yield from map(work, jobs)
@@ -82,7 +81,7 @@ def spread(
                 done += 1
                 yield result
         except BrokenProcessPool:
-            # One of the jobs at hand did it, so each gets a process of its own.
+            # One of these jobs crashed, so each gets its own process.
             for job in jobs[done : done + workers * _CHUNK]:
                 done += 1
                 try:
@@ -93,7 +92,7 @@ def spread(
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -109,7 +108,7 @@ def _pooled(work: Callable[[_Job], _Result], jobs: Iterable[_Job], workers: int,
 
 
 def _begin(parent: int) -> None:
-    """In each process: Ctrl-C is the parent's to answer, and a parent that is gone takes its children along."""
+    """Prepare a process: it ignores Ctrl-C, which the parent handles, and ends when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -123,7 +122,7 @@ def _begin(parent: int) -> None:
 
 def _read_one(folder: Path, name: str) -> Facts:
     file = folder / name
-    return read_caption(file) if name.endswith(".txt") else look(file)
+    return read_caption(file) if name.endswith(".txt") else inspect_picture(file)
 
 
 def _crashed(name: str) -> Facts:
@@ -141,7 +140,7 @@ def _cache_file(cache_dir: Path | None, folder: Path) -> Path | None:
 
 
 def _remembered(cache: Path | None, files: Mapping[str, Status]) -> dict[str, Facts]:
-    """Nothing, where the cache is not byte by byte what this very program wrote."""
+    """Return the cached facts; empty if the cache is not exactly what this program wrote."""
     try:
         digest, _, text = cache.read_text().partition("\n") if cache else ("", "", "")
         if digest != _digest(text):
@@ -155,7 +154,7 @@ def _remembered(cache: Path | None, files: Mapping[str, Status]) -> dict[str, Fa
 
 
 def _remember(cache: Path, files: Mapping[str, Status], facts: Mapping[str, Facts]) -> None:
-    """Whole or not at all; a cache that cannot be written costs time and nothing else."""
+    """Write the cache in one step; a failure only costs time at the next call."""
     text = json.dumps({name: (_status(status), facts[name].__dict__) for name, status in files.items()})
     new = cache.with_suffix(f".{os.getpid()}")
     with suppress(OSError):

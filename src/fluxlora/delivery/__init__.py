@@ -1,1 +1,1 @@
-"""What a training leaves behind: downloaded, checked, copied for other programs, and reported."""
+"""The results of a training: downloaded, checked, copied for other programs, and reported."""

@@ -1,1 +1,1 @@
-"""What a run takes before anybody has measured it: sizes, work, speeds and hours."""
+"""Estimates for a run before it is measured: sizes, work, speeds and hours."""

@@ -1,4 +1,4 @@
-"""What your own runs say of each GPU, against the table of speeds."""
+"""Corrections of the table of speeds by your own runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from fluxlora.estimates.speeds import Correction, plain_name
 from fluxlora.money.journal import Entry, Event
 
-# One run of your own counts half, three count three quarters; and no run counts for more than this.
+# One own run counts half, three count three quarters; and a run changes a speed by at most this factor.
 MOST_CORRECTION = 3.0
 
 
 def corrections(entries: Iterable[Entry]) -> dict[str, Correction]:
-    """What the journal's measured trainings say of each GPU.
+    """Return the correction of each GPU by the journal's measured trainings.
 
-    The median of measured / expected, so that one odd run changes nothing; drawn towards 1 while there are few.
+    It is the median of measured / expected time, so that one unusual run changes nothing, and nearer to 1 if there
+    are few runs.
     """
     found: dict[str, list[float]] = {}
     for entry in entries:

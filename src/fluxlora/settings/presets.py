@@ -1,4 +1,4 @@
-"""Presets: which there are, and which may stand together."""
+"""The presets, and which of them can be combined."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import yaml
 
 from fluxlora.errors import InputError
 
-# Added where no chosen preset says what is trained at which size.
+# Added if no chosen preset sets a resolution.
 DEFAULT = "1024"
 # The variable that makes a preset a resolution preset.
 DATASETS = "simpletuner_datasets"
-# The variable that all presets of a kind set, so that no two of a kind combine; the first that a preset sets counts.
+# The variable that all presets of a kind set, so that no two of a kind can be combined. The first match is a preset's
+# kind.
 KINDS: Mapping[str, str] = {
     DATASETS: "resolution",
     "simpletuner_lora_type": "adapter",
@@ -29,7 +30,7 @@ KINDS: Mapping[str, str] = {
     "simpletuner_max_train_steps": "length",
     "simpletuner_learning_rate": "learning rate",
 }
-# What only a LoRA of peft reads.
+# The variables that only a LoRA of peft reads.
 LORA_ONLY = frozenset({"simpletuner_lora_rank", "simpletuner_flux_lora_target"})
 
 _PREFIX = "preset_"
@@ -48,7 +49,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset as its file tells it; the reasons are the file's comments."""
+    """A preset from its file; the reasons are the file's comments."""
 
     name: str
     kind: str
@@ -56,47 +57,48 @@ class Preset:
     settings: tuple[Setting, ...]
 
     def lines(self) -> list[str]:
-        """The preset as a person reads it."""
+        """Return the preset as lines for people."""
         told = [f"{self.name}, {self.kind}", *_indented(textwrap.fill(self.purpose, 100))]
-        for each in self.settings:
-            told += _indented(textwrap.fill(each.reason, 100, initial_indent="# ", subsequent_indent="# "))
-            told += _indented(yaml.safe_dump({each.variable: each.value}, sort_keys=False, width=100))
+        for setting in self.settings:
+            told += _indented(textwrap.fill(setting.reason, 100, initial_indent="# ", subsequent_indent="# "))
+            told += _indented(yaml.safe_dump({setting.variable: setting.value}, sort_keys=False, width=100))
         return told
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Presets that were asked for, and what they are together: the run's presets, or why they do not combine."""
+    """Requested presets, and their combination: the run's presets, or why they cannot be combined."""
 
     presets: tuple[Preset, ...]
     together: tuple[str, ...] = ()
     refused: str = ""
 
     def lines(self) -> list[str]:
-        """All of them in a line each, by kind, or some with all they set."""
+        """Return all presets with one line each, by kind, or some presets with all their settings."""
         if not self.together and not self.refused:
             kinds = [*KINDS.values(), "other"]
             ordered = sorted(self.presets, key=lambda preset: kinds.index(preset.kind))
-            return [f"{each.kind:14}{each.name:12}{_first_sentence(each.purpose)}" for each in ordered]
+            return [f"{preset.kind:14}{preset.name:12}{_first_sentence(preset.purpose)}" for preset in ordered]
         last = self.refused or f"Together a run has {' + '.join(self.together)}."
-        return [line for each in self.presets for line in (*each.lines(), "")] + [last]
+        return [line for preset in self.presets for line in (*preset.lines(), "")] + [last]
 
 
 def available(project_dir: Path) -> tuple[str, ...]:
-    """The names of the presets: one file group_vars/preset_NAME.yml each."""
+    """Return the names of the presets, each a file group_vars/preset_NAME.yml."""
     return tuple(sorted(file.stem.removeprefix(_PREFIX) for file in (project_dir / "group_vars").glob("preset_*.yml")))
 
 
 def parse(presets: str | int | Sequence[Any]) -> tuple[str, ...]:
-    """The names in "512,lokr", "512+lokr" or a list, each once, in the order written; 512 may be a number."""
+    """Return the names in "512,lokr", "512+lokr" or a list, in their order and without repetitions; 512 may be a
+    number."""
     if not isinstance(presets, str | int | list | tuple):
-        raise InputError(f"Presets are named as in 512,lokr or in a list, not {presets!r}.", code="unknown_preset")
+        raise InputError(f"Presets must be names such as 512,lokr or a list, not {presets!r}.", code="unknown_preset")
     words = str(presets).replace("+", ",").split(",") if isinstance(presets, str | int) else map(str, presets)
     return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
 
 
 def resolve(presets: str | int | Sequence[Any], project_dir: Path) -> tuple[str, ...]:
-    """The presets a run has: those chosen, and the default one where none of them is a resolution preset.
+    """Return the presets of a run: the chosen ones, and the default one if none of them is a resolution preset.
 
     Raises InputError for an unknown preset and for two that set one variable.
     """
@@ -115,7 +117,7 @@ def resolve(presets: str | int | Sequence[Any], project_dir: Path) -> tuple[str,
 
 
 def show(presets: str | int | Sequence[Any], project_dir: Path) -> Shown:
-    """The presets of these names, or all; raises InputError for an unknown one, not for a conflict."""
+    """Return the presets of these names, or all. Raises InputError for an unknown one, but not for a conflict."""
     names = parse(presets)
     found = tuple(describe(name, project_dir) for name in names or available(project_dir))
     if not names:
@@ -127,13 +129,13 @@ def show(presets: str | int | Sequence[Any], project_dir: Path) -> Shown:
 
 
 def describe(name: str, project_dir: Path) -> Preset:
-    """What a preset sets and why. Raises InputError for an unknown one."""
+    """Return a preset's settings and reasons. Raises InputError for an unknown one."""
     _require(name, available(project_dir))
     return described(project_dir / "group_vars" / f"{_PREFIX}{name}.yml", name)
 
 
 def described(file: Path, name: str) -> Preset:
-    """A file of variables, with the comments above them as reasons."""
+    """Return a file of variables, with the comments above them as reasons."""
     values = variables_of(file)
     purpose, reasons = _comments(file.read_text(encoding="utf-8"))
     kind = next((kind for variable, kind in KINDS.items() if variable in values), "other")
@@ -141,19 +143,19 @@ def described(file: Path, name: str) -> Preset:
 
 
 def variables(preset: str, project_dir: Path) -> dict[str, Any]:
-    """What a preset sets, as its file has it. Raises InputError where the file is no mapping."""
+    """Return the variables of a preset. Raises InputError if its file is not a mapping."""
     return variables_of(project_dir / "group_vars" / f"{_PREFIX}{preset}.yml")
 
 
 def variables_of(file: Path) -> dict[str, Any]:
-    """What a file of variables sets. Raises InputError where it is no mapping."""
+    """Return the variables of a file. Raises InputError if it is not a mapping."""
     try:
         loaded = yaml.load(file.read_text(encoding="utf-8"), _LOADER)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read: {reason}", code="bad_yaml") from error
     if not isinstance(loaded or {}, dict):
-        raise InputError(f"{file} must hold a mapping of variables, not a {type(loaded).__name__}.", code="bad_yaml")
+        raise InputError(f"{file} must contain a mapping of variables, not a {type(loaded).__name__}.", code="bad_yaml")
     return dict(loaded or {})
 
 
@@ -172,7 +174,7 @@ def _refuse_conflicts(settings: Mapping[str, Mapping[str, Any]]) -> None:
         if both := [variable for variable in settings[one] if variable in settings[other]]:
             raise InputError(
                 f"The presets {one} and {other} cannot be combined: both set {', '.join(both)}.",
-                hint="Choose one of them; a value of your own goes to the run's host variables or to -e.",
+                hint="Choose one of them; put your own value into the run's host variables or into -e.",
                 code="preset_conflict",
             )
 
@@ -183,14 +185,14 @@ def _refuse_pointless(settings: Mapping[str, Mapping[str, Any]]) -> None:
         if lycoris and (unread := sorted(LORA_ONLY & set(values))):
             raise InputError(
                 f"The presets {lycoris[0]} and {name} cannot be combined: {name} sets {', '.join(unread)}, which "
-                f"a LoRA alone reads, and {lycoris[0]} trains with LyCORIS, whose own settings say what it changes.",
+                f"only a LoRA reads, and {lycoris[0]} trains with LyCORIS, which has its own settings for that.",
                 hint="Choose one of them, or change simpletuner_lycoris.",
                 code="preset_conflict",
             )
 
 
 def _comments(text: str) -> tuple[str, dict[str, str]]:
-    """The comment that opens a file, and the one above each further top-level variable."""
+    """Return the first comment of a file, and the one above each other top-level variable."""
     opening: str | None = None
     comments: dict[str, str] = {}
     pending: list[str] = []

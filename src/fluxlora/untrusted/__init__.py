@@ -1,1 +1,1 @@
-"""Text, JSON and files that a stranger wrote: validated where they enter, and put where they cannot do harm."""
+"""JSON and files that a stranger wrote: validated where they enter, and stored where they cannot do harm."""

@@ -1,4 +1,4 @@
-"""The questions that we ask vast.ai and the orders that we give it, each one method."""
+"""The requests of fluxlora to vast.ai, one method each."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fluxlora.vast.transport import ATTEMPTS, KEY, Transport
 PAGE_ROWS = 25
 # Largest page of the charges.
 CHARGES_PAGE_ROWS = 500
-# More rows than any page is documented to hold.
+# More rows than the documented size of any page.
 MOST_ROWS = 5000
-# A search answers no more, whatever its limit says.
+# A search returns no more, whatever its limit says.
 OFFERS_PER_ANSWER = 64
-# Interactive logins are put into tmux unless this file exists; on some images that swallows commands sent over ssh.
+# Interactive logins start in tmux unless this file exists; on some images, commands sent over ssh are then lost.
 ONSTART = "touch ~/.no_auto_tmux"
 
 
@@ -38,7 +38,7 @@ class Rent:
     onstart: str = ONSTART
     env: Mapping[str, str] = field(default_factory=dict)
     direct: bool = True
-    # What is bid for an interruptible instance, in $/h without storage; None rents on demand.
+    # The bid for an interruptible instance, in $/h without storage; None rents on demand.
     bid_per_hour: float | None = None
 
 
@@ -61,17 +61,19 @@ class Vast:
 
     @property
     def url(self) -> str:
+        """Address of the API."""
+
         return self._api.url
 
     @property
     def skew_seconds(self) -> float | None:
-        """How far vast.ai's clock is ahead of this computer's, by its last answer."""
+        """Seconds by which vast.ai's clock is ahead of this computer's, by its last answer."""
         return self._api.skew_seconds
 
     def ask(
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any] | list[Any]:
-        """Any question that may be asked twice, for example what a key is let through to."""
+        """Send any request that may be repeated, for example to test a key's permissions."""
 
         def call(client: Any) -> Any:
             return getattr(client, method.lower())(path, query_args=dict(query) if query else None, json_data=body)
@@ -79,17 +81,18 @@ class Vast:
         return self._api.ask(call, repeat=(RateLimited, Unavailable))
 
     def user(self) -> dict[str, Any]:
-        """id, email, credit ($) of the account, key_id of the key; proves that the key works."""
+        """Return id, email and credit ($) of the account, and key_id of the key. Proves that the key works."""
         body = self._api.ask_object(lambda client: client.get("/users/current"))
         numbers = {name: id_of(body.get(name)) for name in ("id", "key_id")}
         amounts = {name: number_of(body.get(name)) for name in ("credit", "balance")}
         return {**numbers, "email": one_line(body.get("email")), **amounts}
 
     def offers(self, query: Mapping[str, Any], *, disk_gb: float, kind: str = "on-demand") -> list[Offer]:
-        """The offers that vast.ai says match, the cheapest by the hour first, with prices for `disk_gb`.
+        """Return the offers that match according to vast.ai, the lowest price per hour first, with prices for
+        `disk_gb`.
 
-        It returns `OFFERS_PER_ANSWER` at most and filters loosely. `kind` is on-demand, or bid: then the price is the
-        least bid.
+        At most `OFFERS_PER_ANSWER` are returned, and the filter is not strict. `kind` is on-demand or bid; for
+        bid the price is the minimum bid.
         """
         request = {
             **query,
@@ -104,7 +107,8 @@ class Vast:
         return [Offer.from_record(row) for row in rows[:MOST_ROWS] if isinstance(row, dict) and id_of(row.get("id"))]
 
     def instances(self, *, filters: Mapping[str, Any] | None = None) -> list[Instance]:
-        """All instances of the account, over all pages. An answer that is not a list is an error, never emptiness."""
+        """Return all instances of the account, over all pages. An answer that is not a list is an error, not an
+        empty list."""
         query: dict[str, Any] = {
             "select_filters": dict(filters or {}),
             "order_by": [{"col": "id", "dir": "asc"}],
@@ -122,9 +126,10 @@ class Vast:
         return list(found.values())
 
     def charges(self, since: float, until: float) -> list[Charge]:
-        """What each instance was charged on the days between (seconds since the epoch), over all pages.
+        """Return what was charged for each instance between two times (seconds since the epoch), over all
+        pages.
 
-        Raises Forbidden where the key may not read the bills.
+        Raises Forbidden if the key may not read the bills.
         """
         query = {
             "select_filters": {"day": {"gte": int(since), "lte": int(until)}, "type": {"in": ["instance"]}},
@@ -134,19 +139,20 @@ class Vast:
         return [charge for row in rows if isinstance(row, dict) and (charge := Charge.from_record(row))]
 
     def instance(self, instance_id: int) -> Instance | None:
-        """One instance by the list; None is proof that it is gone, which the single record's null is not."""
+        """Return one instance from the list. None proves that it is gone; a single record that is null does not."""
         found = self.instances(filters={"id": {"eq": instance_id}})
         return next((instance for instance in found if instance.id == instance_id), None)
 
     def rent(self, offer_id: int, rent: Rent) -> int:
-        """The new instance's id. Sent once, unless vast.ai says that it did nothing because of its rate limit.
+        """Rent an offer and return the new instance's id. The request is repeated only if vast.ai's rate limit
+        refused it.
 
-        Raises OfferGone, NoCredit…; Unavailable when an instance may exist all the same; any VastError with
-        `instance_id` set when one does.
+        Raises OfferGone, NoCredit…; Unavailable if an instance may exist in spite of the error; any VastError
+        with `instance_id` if one does exist.
         """
         from vastai.api.instances import build_create_instance_payload
 
-        # cancel_unavail: without it a machine that was just taken leaves a stopped instance whose disk is paid for.
+        # Without cancel_unavail, an offer that was just taken creates a stopped instance, whose disk costs money.
         request = build_create_instance_payload(
             image=rent.image,
             disk=rent.disk_gb,
@@ -161,26 +167,27 @@ class Vast:
         body = self._api.ask(lambda client: client.put(f"/asks/{offer_id}/", json_data=request), repeat=(RateLimited,))
         instance_id = id_of(body.get("new_contract")) if isinstance(body, dict) else None
         if not isinstance(body, dict) or (instance_id is None and body.get("success") is not False):
-            raise Unavailable("vast.ai answered a rent without saying which instance it made.")
+            raise Unavailable("vast.ai's answer to a rent does not contain the new instance's id.")
         if instance_id is None or body.get("success") is False:
             raise refusal(200, body, "")
         return instance_id
 
     def set_state(self, instance_id: int, state: str) -> None:
-        """`running` or `stopped`. A start that is only queued is cancelled and raised, for it would bill some day."""
+        """Set the state to `running` or `stopped`. A start that is only queued is cancelled and an error,
+        because it would cost money later."""
         body = self._api.ask_object(lambda client: client.put(f"/instances/{instance_id}/", json_data={"state": state}))
         if body.get("success") is False:
             if state == "running":
                 self.set_state(instance_id, "stopped")
             raise VastError(
                 f"Instance {instance_id} cannot be {'started' if state == 'running' else state}: {reason_of(body)}",
-                hint="Its GPU may be rented to somebody else; its disk is paid for until you destroy it.",
+                hint="Its GPU may be rented to somebody else; its disk costs money until you destroy it.",
                 code="state_refused",
                 instance_id=instance_id,
             )
 
     def destroy(self, instance_id: int) -> bool:
-        """Asks for the end of the instance; False when there is none. Only the list proves the end."""
+        """Request that the instance is destroyed; False if there is none. Only the list proves that it is gone."""
         try:
             body = self._api.ask_object(lambda client: client.delete(f"/instances/{instance_id}/"))
         except VastError as error:
@@ -192,11 +199,11 @@ class Vast:
         return True
 
     def ssh_keys(self) -> dict[str, int]:
-        """The account's public keys, as "type base64" without the comment, each with its id."""
+        """Return the account's public keys, as "type base64" without the comment, each with its id."""
         try:
             body = self._api.ask(lambda client: client.get("/ssh/"), repeat=(RateLimited, Unavailable))
         except VastError as error:
-            # An account without keys is answered 404.
+            # For an account without keys the answer is 404.
             if error.code in ("not_found", NoSuchInstance.code):
                 return {}
             raise
@@ -208,14 +215,17 @@ class Vast:
         }
 
     def add_ssh_key(self, key: str) -> None:
-        """Registers a public key for the instances to come."""
+        """Register a public key for future instances."""
         self._api.do(lambda client: client.post("/ssh/", json_data={"ssh_key": key.strip()}))
 
     def remove_ssh_key(self, key_id: int) -> None:
+        """Remove a public key from the account."""
+
         self._api.do(lambda client: client.delete(f"/ssh/{key_id}/"))
 
     def mint_key(self, name: str, permissions: Mapping[str, Any]) -> tuple[int | None, str]:
-        """A new API key of the account, its number and the key. Sent once: a key that nobody knows is of no use."""
+        """Make a new API key of the account, and return its id and the key. Sent once, so that no unknown key
+        is left behind."""
         request = {"name": name, "permissions": dict(permissions)}
         body = self._api.ask(lambda client: client.post("/auth/apikeys/", json_data=request), repeat=(RateLimited,))
         key = body.get("key") or body.get("api_key") if isinstance(body, dict) else None
@@ -224,7 +234,7 @@ class Vast:
         return id_of(body.get("id")), key.strip()
 
     def attach_ssh_key(self, instance_id: int, key: str) -> bool:
-        """Lets a public key into a running instance; False when it is in already."""
+        """Add a public key to a running instance; False if the instance already accepts it."""
         try:
             self._api.do(
                 lambda client: client.post(f"/instances/{instance_id}/ssh/", json_data={"ssh_key": key.strip()})
@@ -236,7 +246,7 @@ class Vast:
         return True
 
     def has_ssh_key(self, instance_id: int, key: str) -> bool:
-        """Whether the instance lets this key in."""
+        """Return whether the instance accepts this key."""
         body = self._api.ask_object(lambda client: client.get(f"/instances/{instance_id}/ssh/"))
         keys = body.get("ssh_keys")
         try:
@@ -248,7 +258,7 @@ class Vast:
 
 
 def _known_keys(rows: Any) -> Iterator[tuple[str, Any]]:
-    """The rows whose key can be read, and the rows themselves; none of what is no list."""
+    """Return the keys that can be read, with their rows; empty if the answer is not a list."""
     for row in rows[:MOST_ROWS] if isinstance(rows, list) else []:
         text = row.get("public_key") or row.get("key") if isinstance(row, dict) else row
         with contextlib.suppress(InputError):

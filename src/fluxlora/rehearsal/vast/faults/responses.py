@@ -1,4 +1,4 @@
-"""Answers that are not vast.ai's API: pages of proxies, limits, connections that break."""
+"""Answers that do not come from vast.ai's API: pages of proxies, rate limits, broken connections."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from fluxlora.rehearsal.vast.arming import CUT
 
 
 def page(status: int, title: str) -> Response:
-    """What a proxy before vast.ai shows."""
+    """Return the error page of a proxy in front of vast.ai."""
     return Response(f"<html><body><h1>{status} {title}</h1></body></html>", status, media_type="text/html")
 
 
 def refused(status: int, error: str, message: str, **more: object) -> Response:
-    """A refusal in the API's words."""
+    """Return a refusal in the API's format."""
     return JSONResponse({"success": False, "error": error, "msg": message, **more}, status)
 
 
 def too_frequent(wait: str | None = None) -> Response:
-    """vast.ai's rate limit: plain text, with or without Retry-After."""
+    """Return vast.ai's rate limit: plain text, with or without Retry-After."""
     return PlainTextResponse("API requests too frequent", 429, {"Retry-After": wait} if wait else None)
 
 
 class Cut(Response):
-    """The first half of another answer, and then the connection is closed; of none, not even a status."""
+    """The first half of another answer, then the connection is closed. Without another answer, not even a status is
+    sent."""
 
     def __init__(self, whole: Response | None = None) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class Cut(Response):
 
 
 class Late(Response):
-    """Another answer, when nobody waits for it any more, or after so many seconds."""
+    """Another answer, sent when the client has disconnected, or after this many seconds."""
 
     def __init__(self, whole: Response, seconds: float) -> None:
         super().__init__()
