@@ -219,7 +219,9 @@ def _has_links(folder: Path, excludes: Sequence[str]) -> bool:
         if (real := os.path.realpath(above := folders.pop())) in entered:
             continue
         entered.add(real)
-        for entry in os.scandir(above):
+        with os.scandir(above) as listing:
+            entries = list(listing)
+        for entry in entries:
             if any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns):
                 continue
             if entry.is_symlink():
