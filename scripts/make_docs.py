@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the pages and the picture of docs/ from the code; with --check, only reports which of them are out of date."""
+"""Makes the pages and the picture of docs/ from the code; with --check, only reports which are out of date."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ NOTE = "<!-- Made by `make docs`; do not edit. -->\n"
 
 
 def presets_page(project: Path) -> str:
-    """Return the page of presets: the settings of each with their reasons, then the settings of every run."""
+    """Every preset by its kind, with what it sets and why, then what it is merged into."""
     parts = [
         f"{NOTE}\n# Presets\n\nChoose with `-e run_presets=512,lokr` or `fluxlora train ./dataset -p 512 -p lokr`; "
         "`fluxlora presets` lists them, and `fluxlora presets 512 lokr` says whether they combine. A preset is one "
-        "file in `group_vars/`. Two that set the same variable are refused by name, so a run has one of each kind. "
-        "The default resolution is 1024.\n"
+        "file in `group_vars/`. Two that set the same variable are refused by name, so a run has one of each kind; it "
+        "gets 1024 where no resolution is chosen.\n"
     ]
     found = [presets.describe(name, project) for name in presets.available(project)]
     kinds = [*presets.KINDS.values(), "other"]
@@ -44,7 +44,7 @@ def presets_page(project: Path) -> str:
     parts.append(_table(["Kind", "Presets"], [row for row in index if row[1]]))
     for kind in kinds:
         parts += [_settings(f"## {preset.name}", preset) for preset in found if preset.kind == kind]
-    for name, heading in (("training", "The settings of every run"), ("rehearsal", "What a rehearsal makes smaller")):
+    for name, heading in (("training", "What every run starts from"), ("rehearsal", "What a rehearsal scales down")):
         file = project / "group_vars" / f"{name}.yml"
         if file.is_file():
             parts.append(_settings(f"## {heading} (`group_vars/{name}.yml`)", presets.described(file, name)))
@@ -56,12 +56,12 @@ def _links(found: Iterable[Preset]) -> str:
 
 
 def variables_page(project: Path) -> str:
-    """Return the page of variables of the playbooks and roles, from their argument specifications and defaults."""
+    """Every variable of the playbooks and of every role, from its argument specification and its default."""
     parts = [
         f"{NOTE}\n# Variables\n\nSet any of them with `-e`, with `fluxlora train … -e NAME=VALUE`, in "
-        "`inventory/runs.yml`, or in a file in `inventory/host_vars/` or `group_vars/`. Every playbook first refuses "
-        "a name that nothing reads (no role, no playbook, not Ansible itself, no template of another variable of "
-        "yours) and a value of a wrong type. Variables of other runs than the named ones are not checked.\n"
+        "`inventory/runs.yml`, or in a file in `inventory/host_vars/` or `group_vars/`. Every verb refuses, before it "
+        "does anything, a name that nothing reads (no role, no playbook, not Ansible itself, no template of another "
+        "variable of yours) and a value of a wrong type. Variables of runs that the call is not about do not stop it.\n"
     ]
     for specs in (file for pattern in SPECIFICATIONS for file in sorted(project.glob(pattern))):
         role = specs.parents[1].name
@@ -77,7 +77,7 @@ def variables_page(project: Path) -> str:
 
 
 def commands_page(_: Path) -> str:
-    """Return the page with the `--help` of every command."""
+    """What `--help` says of every command."""
     parts = [f"{NOTE}\n# Commands\n"]
     for path, command in _commands("fluxlora", cli):
         context = click.Context(command, info_name=path, terminal_width=120, **cli.context_settings)
@@ -86,30 +86,29 @@ def commands_page(_: Path) -> str:
 
 
 def faults_page(_: Path) -> str:
-    """Return the page with every fault of the stand-in for vast.ai, by name."""
+    """Every fault of the stand-in vast.ai, by name."""
     parts = [
-        f"{NOTE}\n# Faults\n\nWhat can go wrong with vast.ai; you can try all of it for free. `fluxlora rehearsal "
-        "serve` "
-        'prints an address and a key. `POST /rehearsal/faults` with `{"name": "offer_gone"}` arms a fault; it acts '
-        'once, or as often as `"times"` says.\n'
+        f"{NOTE}\n# Faults\n\nWhat can go wrong with vast.ai, to be tried for free. `fluxlora rehearsal serve` prints "
+        'an address and a key; `POST /rehearsal/faults` with `{"name": "offer_gone"}` arms a fault, which acts '
+        'once unless `"times"` says how often.\n'
     ]
     rows = [
         [f"`{name}`", f"`{fault.where}`" if " " in fault.where else fault.where, fault.function.__doc__, fault.outcome]
         for name, fault in sorted(FAULTS.items())
     ]
-    return "\n".join([*parts, _table(["Name", "Where it acts", "What happens", "How fluxlora reacts"], rows)])
+    return "\n".join([*parts, _table(["Name", "Where it acts", "What happens", "What fluxlora makes of it"], rows)])
 
 
 def rules_page(_: Path) -> str:
-    """Return the page with every rule of the plan, the most severe first."""
+    """Every rule that the plan judges a run by, the heaviest first."""
     parts = [
-        f"{NOTE}\n# Rules\n\nWhat `fluxlora plan` checks before anything is rented, and the source of each rule. Each "
-        "is one function in `src/fluxlora/plan/rules/`.\n"
+        f"{NOTE}\n# Rules\n\nWhat `fluxlora plan` looks at before anything is rented, and who says so. Each is one "
+        "function in `src/fluxlora/plan/rules/`.\n"
     ]
     for weight in sorted(Weight, reverse=True):
-        rows = [[rule.purpose, _cited(rule.source)] for rule in RULES if rule.weight is weight]
+        rows = [[each.purpose, _cited(each.source)] for each in RULES if each.weight is weight]
         parts.append(f"## {weight.name.capitalize()}\n\n{weight.meaning}\n")
-        parts.append(_table(["Rule", "Source"], rows))
+        parts.append(_table(["What is looked at", "Source"], rows))
     return "\n".join(parts)
 
 
@@ -118,72 +117,71 @@ def _cited(source: Source) -> str:
 
 
 def guide_keys_page(project: Path) -> str:
-    """Return the page with every key of the guide's files: its value there and here, and why they differ."""
+    """Every key of the guide's files: its value there, its value and place here, and why they differ."""
     return "\n".join(
         [
-            f"{NOTE}\n# Every key of the guide's files\n\n[guide.md](guide.md) follows the guide itself. "
+            f"{NOTE}\n# Every key of the guide's files\n\n[guide.md](guide.md) goes through the guide itself. "
             "`fluxlora render` writes these files, and a test finds no other differences than those below.\n",
-            "## config.json\n\nUnless the table says otherwise, the value is in `group_vars/training.yml`.\n",
+            "## config.json\n\nWhere nothing else is said the value stands in `group_vars/training.yml`.\n",
             _guide_config(project),
             *(_guide_preset(preset) for preset, departures in guide.PRESETS.items() if departures),
-            "## multidatabackend*.json\n\nEach file of the guide is one preset here. A cell has one line for each data "
-            "backend with images, and an arrow before our value if it differs; `…` is `/root/SimpleTuner`. The backend "
-            "that caches captions, `text-embeds`, is `simpletuner_text_embeds` in `group_vars/training.yml`, as in the "
-            "guide.\n",
+            "## multidatabackend*.json\n\nOne file of the guide is one preset here; a value for each data backend with "
+            "images, and after the arrow ours where it is another; `…` is `/root/SimpleTuner`. The backend that caches "
+            "captions, `text-embeds`, is `simpletuner_text_embeds` in `group_vars/training.yml`, and the guide's.\n",
             _guide_backends(),
             _guide_reasons(),
-            "## lycoris_config.json\n\n`simpletuner_lycoris` in `group_vars/preset_lokr.yml`, as in the guide.\n",
+            "## lycoris_config.json\n\n`simpletuner_lycoris` in `group_vars/preset_lokr.yml`, and the guide's.\n",
         ]
     )
 
 
 def speeds_page(_: Path) -> str:
-    """Return the page with the speed of each GPU, the slowest last, and the sources of the numbers."""
+    """The table of how fast which GPU trains, slowest last, and what its numbers rest on."""
     one = Work(batch_size=1, megapixels=1024**2 / 1e6)
     small, quantised = replace(one, megapixels=512**2 / 1e6), replace(one, precision="int8-quanto")
     rows = []
     for card in sorted(speeds.CARDS, key=lambda card: -card.tflops):
         seconds = [speeds.step_seconds(work, card.tflops) for work in (one, small, quantised)]
-        figures = [f"{duration:.2f}" for duration in seconds]
+        figures = [f"{each:.2f}" for each in seconds]
         factor = f"{card.basis}, ÷ or x {speeds.FACTORS[card.basis]:g}"
         sheet = [f"{card.sheet_tflops:g}", f"{card.share.share:.0%} ({card.share.kind})"]
         rows.append([card.name, *figures, factor, *sheet])
     shares = dict.fromkeys((card.share.kind, card.share.source) for card in speeds.CARDS)
     return "\n".join(
         [
-            f"{NOTE}\n# How fast each GPU trains\n\nSeconds for a step with one image, by which offers are ranked "
-            "([costs](costs.md)). For n images multiply by n, but count the 0.2 s of each batch once. Nobody "
-            "publishes a reliable table, so these are estimates, and the range of an offer's cost shows how wrong they "
-            "may be. Your own finished runs correct them: `fluxlora offers` marks the GPUs that you have measured.\n",
+            f"{NOTE}\n# How fast which GPU trains\n\nSeconds for a step with one picture, by which offers are ranked "
+            "([costs](costs.md)); n pictures take n times as long, less the 0.2 s of each batch. Nobody publishes a "
+            "dependable table, so these are expectations, and the range of an offer's cost says how far they may be "
+            "off. Finished runs of your own correct them: `fluxlora offers` marks a GPU of which it knows some.\n",
             _table(
-                ["GPU", "1024 px", "512 px", "1024 px, int8", "Source, and possible error", "Data sheet", "Reached"],
+                ["GPU", "1024 px", "512 px", "1024 px, int8", "Where from, and how far off", "Data sheet", "Reached"],
                 rows,
             ),
-            "The data sheet's TFLOPS are for dense bfloat16, summed in float32. The work of a step is calculated from "
-            "the model's shapes (`src/fluxlora/estimates/work.py`). A training reaches only a share of the TFLOPS:\n",
-            _table(["Kind of card", "Source"], [list(share) for share in shares]),
-            "The speed of a GPU that is not in the table is calculated from vast.ai's own benchmark, or from the "
-            "float32 TFLOPS in the offer, with the lowest share of the known GPUs. Its cost may be wrong by a factor "
-            f"of {speeds.FACTORS[speeds.Basis.ESTIMATED]:g} in both directions, and it is marked. If neither number is "
-            "known, the offer is passed over.\n",
+            "The data sheet's TFLOPS are dense bfloat16 ones that are summed in float32, and a step's work is reckoned "
+            "from the model's shapes (`src/fluxlora/estimates/work.py`). Which share of them a training reaches:\n",
+            _table(["Kind of card", "Source"], [list(each) for each in shares]),
+            "A GPU that is not in the table is reckoned with by vast.ai's own benchmark, or the float32 TFLOPS that "
+            "the offer shows, at the slow end of what the known ones have; its cost may be off by "
+            f"{speeds.FACTORS[speeds.Basis.ESTIMATED]:g} both ways, and it is marked. One of which neither is known "
+            "is passed over.\n",
         ]
     )
 
 
 def loaders_page(_: Path) -> str:
-    """Return the page that says which program loads which adapter, and how this was tested."""
+    """What loads which adapter, as the loaders were run, and how."""
     rows = [[row.file, row.diffusers, row.comfyui, row.lycoris] for row in loaders.TABLE]
     first, *later = loaders.DIFFUSERS
     return "\n".join(
         [
-            f"{NOTE}\n# What loads an adapter\n\nUse `artifacts/RUN/RUN.safetensors`; the run's report says what "
-            "loads it. Unless a cell says otherwise, all layers load at the trained strength, and the model makes the "
-            "same images as after the training.\n",
+            f"{NOTE}\n# What loads an adapter\n\nTake `artifacts/RUN/RUN.safetensors`; the run's report says what "
+            "loads it. Where a cell has nothing else to say, all layers load at the strength that was trained, and the "
+            "model draws what the trained one does.\n",
             _table(["File", "diffusers", "ComfyUI", "LyCORIS"], rows),
-            f"The tests (`make trainers`) ran this with diffusers {first}, {' and '.join(later)}, and LyCORIS "
-            f"{' and '.join(loaders.LYCORIS)}. The loader of ComfyUI {loaders.COMFYUI} was run by hand: it loads every "
-            "key of each file. Forge's loader (source of 2025-06-26) has the same table of names and was not run. "
-            "sd-scripts (source of 2026-02-16) reads only its own names and none of these.\n",
+            f"Run with diffusers {first}, {' and '.join(later)}, and LyCORIS {' and '.join(loaders.LYCORIS)}, by the "
+            f"tests (`make trainers`); with the loader of ComfyUI {loaders.COMFYUI}, by hand: it takes every key of "
+            "each file. Forge's loader (source of 2025-06-26) has the same table of names and was not run. sd-scripts "
+            "(source of 2026-02-16) reads names of its own and none of these.\n",
             LOKR_IN_DIFFUSERS,
         ]
     )
@@ -191,11 +189,10 @@ def loaders_page(_: Path) -> str:
 
 LOKR_IN_DIFFUSERS = """## A LoKr in diffusers
 
-`pipe.load_lora_weights` refuses every LoKr of FLUX.1. Since diffusers 0.42.1 a model loads a LoKr that has diffusers'
-names and a single factor. Therefore fluxlora writes copies: `RUN-diffusers.safetensors` if the factor is the same in
-all layers, as with the preset `lokr16`; otherwise one file for each factor, such as `RUN-diffusers-16.safetensors` and
-`RUN-diffusers-8.safetensors` with the preset `lokr`. They contain the whole LoKr. Load all, and make all of them
-active:
+`pipe.load_lora_weights` refuses every LoKr of FLUX.1. From diffusers 0.42.1 on a model loads one that has diffusers'
+names and one factor, so a LoKr comes with copies for it: `RUN-diffusers.safetensors` where the factor is the same
+everywhere, as the preset `lokr16` trains it, else one file for each, `RUN-diffusers-16.safetensors` and
+`RUN-diffusers-8.safetensors` of the preset `lokr`. Nothing is lost in them. Load all, and make all of them active:
 
 ```python
 for factor in ("16", "8"):
@@ -212,14 +209,14 @@ A rehearsal's LoKr has no such copies: its model is too narrow for the factor 16
 ansible-playbook fetch.yml -e run_name=my-style -e artifacts_lora_rank=64
 ```
 
-writes `RUN-lora-64.safetensors`: the LoRA of that rank that is nearest to the LoKr. Every program that loads a LoRA
-loads it, but it is not the same: the report says how much of the LoKr's change is missing, as the norm over all
-weights. A LoKr's change is spread over many ranks, so most of it may be missing in a low one. Check the number, and
-images, before you publish it. It is the same LoRA that peft's `convert_to_lora` makes from the loaded model.
+writes `RUN-lora-64.safetensors`: the LoRA of that rank that is nearest to the LoKr. It loads wherever a LoRA does, and
+is not the same: the report says how much of the LoKr's change it leaves out, as the norm over all weights. A LoKr's
+change is spread over many ranks, so a low one may leave out most of it; look at the number, and at pictures, before you
+publish it. It is the same LoRA that peft's `convert_to_lora` makes from the loaded model.
 
 ## A LoKr merged into the model
 
-This is exact, and the result is as large as the model. In an environment with diffusers and lycoris-lora:
+Exact, and as large as the model. In an environment that has diffusers and lycoris-lora:
 
 ```python
 from lycoris import create_lycoris_from_weights
@@ -229,8 +226,8 @@ network.merge_to(1.0)
 pipe.transformer.save_pretrained("merged")
 ```
 
-This is correct for the presets' LoKr, whose matrices have full rank. LyCORIS scales a LoKr of low rank (a `linear_dim`
-of 4, for example) twice when it merges; load such a LoKr with `network.apply_to()` instead.
+This holds for the presets' LoKr, whose matrices are whole. LyCORIS scales one of low rank (a `linear_dim` of 4, for
+example) twice when it merges; load that with `network.apply_to()` instead.
 """
 
 
@@ -256,7 +253,7 @@ def _guide_config(project: Path) -> str:
     file, specs = project / "group_vars" / "training.yml", project / "roles" / "simpletuner" / "meta"
     here = variables_of(file) if file.is_file() else {}
     options = variables_of(specs / "argument_specs.yml")["argument_specs"]["main"]["options"] if specs.is_dir() else {}
-    departures = {departure.key: departure for departure in guide.CONFIG}
+    departures = {each.key: each for each in guide.CONFIG}
     rows = []
     for key in [*values, *(key for key in departures if key not in values)]:
         variable, departure = guide.variable(key), departures.get(key)
@@ -267,31 +264,28 @@ def _guide_config(project: Path) -> str:
         else:
             value = "the preset's" if variable else "the same for every run"
         what = options.get(variable, {}).get("description", "")
-        why = departure.reason if departure else "" if variable else "Path of the file that the role writes."
+        why = departure.reason if departure else "" if variable else "Where the role writes that file."
         published = _inline(values[key]) if key in values else "absent"
         rows.append([f"`{key}`", published, f"`{variable}`" if variable else "", value, f"{what} {why}".strip()])
-    return _table(["Key", "Guide", "Variable", "Here", "What it is, and why it differs"], rows)
+    return _table(["Key", "Guide", "Variable", "Here", "What it is, and why it is another"], rows)
 
 
 def _guide_preset(preset: str) -> str:
-    rows = [_departure(departure) for departure in guide.PRESETS[preset]]
+    rows = [_departure(each) for each in guide.PRESETS[preset]]
     table = _table(["Key", "Guide", "Here", "Why"], rows)
     return f"With the preset `{preset}`, in `group_vars/preset_{preset}.yml`:\n\n{table}"
 
 
-def _departure(departure: Departure) -> list[str]:
-    values = ("absent" if value == ABSENT else _inline(value) for value in (departure.guide, departure.ours))
-    return [f"`{departure.key}`", *values, departure.reason]
+def _departure(each: Departure) -> list[str]:
+    values = ("absent" if value == ABSENT else _inline(value) for value in (each.guide, each.ours))
+    return [f"`{each.key}`", *values, each.reason]
 
 
 def _guide_backends() -> str:
     files = {preset: _published(name)[:-1] for preset, name in BACKEND_FILES.items()}
-    departures = {
-        preset: [{departure.key: departure for departure in those} for those in guide.BACKENDS[preset]]
-        for preset in files
-    }
+    departures = {preset: [{each.key: each for each in those} for those in guide.BACKENDS[preset]] for preset in files}
     read = [entry for entries in files.values() for entry in entries]
-    new = [key for those in departures.values() for entry in those for key in entry]
+    new = [each for those in departures.values() for entry in those for each in entry]
 
     def cell(preset: str, key: str) -> str:
         found = []
@@ -309,25 +303,25 @@ def _guide_backends() -> str:
 
 
 def _guide_reasons() -> str:
-    every = [departure for preset in guide.BACKENDS.values() for backend in preset for departure in backend]
+    every = [each for preset in guide.BACKENDS.values() for backend in preset for each in backend]
     keys: dict[str, list[str]] = {}
-    for departure in every:
-        keys.setdefault(departure.reason, []).append(f"`{departure.key}`")
+    for each in every:
+        keys.setdefault(each.reason, []).append(f"`{each.key}`")
     return "\n".join(f"- {', '.join(dict.fromkeys(those))}: {reason}" for reason, those in keys.items()) + "\n"
 
 
 def _settings(heading: str, preset: Preset) -> str:
-    """Return a file of group variables: its first comment, a table of short values, blocks of long ones."""
+    """One file of group variables: its opening comment, a table of what is short, blocks of what is long."""
     parts = [heading, ""]
     if preset.purpose:
         parts += [preset.purpose, ""]
-    long = [setting for setting in preset.settings if isinstance(setting.value, dict | list) and setting.value]
-    if short := [setting for setting in preset.settings if setting not in long]:
-        rows = [[f"`{setting.variable}`", _inline(setting.value), setting.reason] for setting in short]
+    long = [each for each in preset.settings if isinstance(each.value, dict | list) and each.value]
+    if short := [each for each in preset.settings if each not in long]:
+        rows = [[f"`{each.variable}`", _inline(each.value), each.reason] for each in short]
         parts.append(_table(["Variable", "Value", "Why"], rows))
-    for setting in long:
-        block = yaml.safe_dump({setting.variable: setting.value}, sort_keys=False, width=100, allow_unicode=True)
-        parts += [*([setting.reason, ""] if setting.reason else []), f"```yaml\n{block}```", ""]
+    for each in long:
+        block = yaml.safe_dump({each.variable: each.value}, sort_keys=False, width=100, allow_unicode=True)
+        parts += [*([each.reason, ""] if each.reason else []), f"```yaml\n{block}```", ""]
     return "\n".join(parts)
 
 
@@ -341,7 +335,7 @@ def _option(name: str, option: Mapping[str, Any], defaults: Mapping[str, Any]) -
 
 
 def _inline(value: object) -> str:
-    """Return a value as YAML on one line."""
+    """A value as YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return "`" + text.strip().removesuffix("...").strip() + "`"
 
@@ -363,7 +357,7 @@ def _commands(path: str, command: click.Command) -> Iterator[tuple[str, click.Co
 
 
 def stale(project: Path) -> list[str]:
-    """Return the pages whose file differs from what the code generates."""
+    """The pages whose file is not what the code says."""
     docs = project / "docs"
     return [
         name
@@ -374,7 +368,7 @@ def stale(project: Path) -> list[str]:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail if a page is out of date")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where a page is out of date")
     parser.add_argument("--project", type=Path, default=PROJECT, help=argparse.SUPPRESS)
     arguments = parser.parse_args(words)
     old = stale(arguments.project)

@@ -67,7 +67,7 @@ def allow_cpu() -> None:
 
 def fresh(name: str) -> ModuleType:
     """A module of SimpleTuner's, imported anew: it looks for a GPU while it is imported."""
-    for loaded in [name for name in sys.modules if name.split(".")[0] == "simpletuner"]:
+    for loaded in [each for each in sys.modules if each.split(".")[0] == "simpletuner"]:
         del sys.modules[loaded]
     return importlib.import_module(name)
 
@@ -109,7 +109,7 @@ def read_options() -> dict[str, dict[str, Any]]:
     optimizers = importlib.import_module("simpletuner.helpers.training.optimizer_param").optimizer_choices
     options = {}
     for action in arguments.get_argument_parser()._actions:
-        name, *aliases = [option.removeprefix("--") for option in action.option_strings if option.startswith("--")]
+        name, *aliases = [each.removeprefix("--") for each in action.option_strings if each.startswith("--")]
         if name != "help":
             options[name] = read_option(action, aliases)
     # Looked up after parsing, so the parser itself does not list them.
@@ -149,7 +149,7 @@ def read_loader(options: Mapping[str, Any]) -> dict[str, Any]:
     registry = importlib.import_module("simpletuner.simpletuner_sdk.server.services.field_registry").field_registry
     handled = [*reader._LEGACY_ARG_HANDLERS, *registry._fields]
     translated, ignored = {}, []
-    for name in sorted({option for option in handled if option not in options}):
+    for name in sorted({each for each in handled if each not in options}):
         told = [*reader.mapping_to_cli_args({name: 1}), *reader.mapping_to_cli_args({name: 0})]
         target = told[0].removeprefix("--").split("=")[0] if told else None
         if target is None:
@@ -199,7 +199,7 @@ def asked_keys(node: ast.AST) -> Iterator[str]:
 def listed_keys(node: ast.AST) -> Iterator[str]:
     """Keys that are gone through: a list of names."""
     if isinstance(node, ast.Set | ast.List | ast.Tuple):
-        names = [element.value for element in node.elts if isinstance(element, ast.Constant)]
+        names = [each.value for each in node.elts if isinstance(each, ast.Constant)]
         if len(names) == len(node.elts) and all(isinstance(name, str) and name.isidentifier() for name in names):
             yield from map(str, names)
 
@@ -208,11 +208,7 @@ def listed_choices(node: ast.AST) -> dict[str, list[str]]:
     """`valid_crop_styles = [...]` are the choices of crop_style."""
     match node:
         case ast.Assign(targets=[ast.Name(id=name)], value=ast.List(elts=elements)) if name.startswith("valid_"):
-            values = [
-                element.value
-                for element in elements
-                if isinstance(element, ast.Constant) and isinstance(element.value, str)
-            ]
+            values = [each.value for each in elements if isinstance(each, ast.Constant) and isinstance(each.value, str)]
             return {name.removeprefix("valid_").removesuffix("s"): values} if values else {}
     return {}
 

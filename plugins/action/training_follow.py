@@ -77,7 +77,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 shown = line
             costs.tell(*files, last=progress.ended or not progress.alive)
             first_loss = progress.loss if first_loss is None else first_loss
-            fetched |= arrivals.download(set(progress.checkpoints) - fetched, ended=progress.ended)
+            fetched |= arrivals.bring_home(set(progress.checkpoints) - fetched, ended=progress.ended)
             if progress.phase == "finished":
                 return result | {"changed": False, "progress": progress.as_facts(), "first_loss": first_loss}
             if progress.phase == "failed":
@@ -137,7 +137,7 @@ class Arrivals:
             int(args.get("max_files", default.files)), round(float(args.get("max_gb", default.size_bytes / 1e9)) * 1e9)
         )
 
-    def download(self, new: set[int], *, ended: bool) -> set[int]:
+    def bring_home(self, new: set[int], *, ended: bool) -> set[int]:
         """Fetch while it trains, so that a host that dies takes no checkpoint with it; the last word is fetch.yml's."""
         if not new or ended:
             return set()

@@ -190,9 +190,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         prefix, statuses = f"{self.get_option('label_prefix')}/", self.get_option("statuses")
         instances = [Instance(**row) for row in rows]
         ours = [
-            instance
-            for instance in instances
-            if instance.label.startswith(prefix) and (not statuses or instance.status in statuses)
+            each for each in instances if each.label.startswith(prefix) and (not statuses or each.status in statuses)
         ]
         return sorted(ours, key=lambda instance: instance.id)
 

@@ -115,11 +115,11 @@ def main() -> None:
     try:
         api = hub.client(os.environ.get("HF_TOKEN", ""), os.environ.get("HF_ENDPOINT"))
         repo = hub.full_name(api, repo)
-        found = hub.find_delivery(api, repo, since=module.params["since"], above=module.params["above"])
+        found = hub.look(api, repo, since=module.params["since"], above=module.params["above"])
         anything = bool(found.step or found.progress)
         if anything and not module.check_mode:
             bound = Bound(module.params["max_files"], round(module.params["max_gb"] * 1e9))
-            left_out = hub.download(api, repo, found, Path(module.params["path"]).absolute(), bound=bound)
+            left_out = hub.bring_home(api, repo, found, Path(module.params["path"]).absolute(), bound=bound)
             for sentence in left_out[:SHOWN]:
                 module.warn(sentence)
     except HomeError as error:

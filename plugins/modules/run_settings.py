@@ -157,7 +157,7 @@ def main() -> None:
         if wanted["state"] == "present":
             changed = run_settings.write(folder, run, {**before, **given}, dry_run=module.check_mode)
     except FluxloraError as error:
-        facts = [difference.as_facts() for difference in differences]
+        facts = [each.as_facts() for each in differences]
         fail_with(module, error, differences=facts)
     withheld = [*wanted["withheld"], *secrets]
     module.exit_json(
@@ -165,7 +165,7 @@ def main() -> None:
         goes_on=goes_on,
         file=str(run_settings.file_of(folder, run)) if before else "",
         settings=before,
-        differences=[difference.as_facts() for difference in differences],
+        differences=[each.as_facts() for each in differences],
         lines=run_settings.lines(
             run, found, differences, goes_on=bool(before), rented=bool(wanted["instance_id"]), withheld=withheld
         ),

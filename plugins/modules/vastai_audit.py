@@ -133,7 +133,7 @@ ARGUMENT_SPEC = {
 }
 
 
-def audit_account(vast: Vast, journal: Journal, params: dict[str, Any], now: float) -> Audit:
+def look(vast: Vast, journal: Journal, params: dict[str, Any], now: float) -> Audit:
     entries = journal.entries()
     begin = since(entries, now, params["days"])
     instances = vast.instances()
@@ -157,16 +157,10 @@ def main() -> None:
     require_fluxlora(module, IMPORT_ERROR)
     journal = Journal(Path(module.params["journal"]))
     try:
-        found = audit_account(Vast(module.params["api_key"], module.params["url"]), journal, module.params, time.time())
+        found = look(Vast(module.params["api_key"], module.params["url"]), journal, module.params, time.time())
         if not module.check_mode:
-            for settlement in found.settlements:
-                journal.write(
-                    Event.DESTROYED,
-                    settlement.run,
-                    settlement.instance_id,
-                    spent_usd=settlement.spent_usd,
-                    charged=True,
-                )
+            for each in found.settlements:
+                journal.write(Event.DESTROYED, each.run, each.instance_id, spent_usd=each.spent_usd, charged=True)
     except FluxloraError as error:
         fail_with(module, error)
     module.exit_json(changed=bool(found.settlements), **as_facts(found))

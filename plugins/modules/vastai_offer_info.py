@@ -276,8 +276,8 @@ def main() -> None:
     near = ranking.nearest
     module.exit_json(
         changed=False,
-        offers=[offer.as_dict() for offer in ranking.fitting],
-        refused=[offer.as_dict() for offer in ranking.refused],
+        offers=[each.as_dict() for each in ranking.fitting],
+        refused=[each.as_dict() for each in ranking.refused],
         lines=ranking.lines(refused=params["show_refused"]),
         **({"missing_usd": near.missing_usd, "missing_hours": near.missing_hours} if near else {}),
     )

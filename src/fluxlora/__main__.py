@@ -1,4 +1,4 @@
-"""`python -m fluxlora` runs the command `fluxlora`, for callers that know only the interpreter."""
+"""`python -m fluxlora` is the command `fluxlora`, for callers that know only the interpreter."""
 
 from fluxlora.cli import main
 

@@ -1,4 +1,4 @@
-"""The command for people who don't know Ansible. Every subcommand calls a playbook; no decision is made here."""
+"""The command for people who don't know Ansible: every verb is a playbook, no rule lives here."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from fluxlora.runner.screen import Screen
 from fluxlora.settings.credentials import without_secrets
 
 Command = Callable[..., Any]
-# The exit status that shells report for a command ended by Ctrl-C.
+# What shells report of a command that Ctrl-C ended.
 _INTERRUPTED = 128 + signal.SIGINT
-# The start of what Ansible would evaluate as a template, in any argument.
+# What Ansible takes for a template, wherever it came from on the command line.
 _TEMPLATE = re.compile(r"\{[{%#]")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command. An error of fluxlora is printed as one sentence and a hint, never as a traceback."""
-    # If the terminal's encoding lacks a character, a ? is printed instead.
+    """Run the command; an error of ours is one sentence and what to do, never a traceback."""
+    # A terminal whose encoding lacks a character shows a ? in its place.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fluxlora")
 def cli() -> None:
-    """Train a FLUX.1 LoRA on a GPU rented from vast.ai, as cheaply as possible, and destroy the instance at the end."""
+    """Train a FLUX.1 LoRA on a GPU rented from vast.ai, for the least money, and leave nothing running."""
 
 
 _presets = click.option(
@@ -61,11 +61,11 @@ _settable = click.option("-e", "--set", "settings", multiple=True, metavar="VARI
 
 
 def _planned(command: Command) -> Command:
-    """Add the options that describe a run."""
+    """The options that describe a run."""
     for option in (
         _settable,
         _presets,
-        click.option("-n", "--name", help="The run's name; by default the name of the dataset's folder."),
+        click.option("-n", "--name", help="The run's name; the dataset folder's when not given."),
         click.argument("dataset", type=click.Path(exists=True, file_okay=False)),
     ):
         command = option(command)
@@ -81,9 +81,9 @@ def plan(dataset: str, name: str | None, presets: tuple[str, ...], settings: tup
 
 @cli.command()
 @_planned
-@click.option("--refused", is_flag=True, help="Print why each other offer was passed over.")
+@click.option("--refused", is_flag=True, help="Say of each other offer why it was passed over.")
 def offers(dataset: str, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], refused: bool) -> None:
-    """Show the ten offers with the lowest expected cost of this run, and the range of that cost."""
+    """Show the market for this run: the ten offers with the least expected cost, and how far that may be off."""
     shown = {"provision_show_refused": "true"} if refused else {}
     _finish(_play("offers", _run(dataset, name, presets) | shown | _settings(settings)))
 
@@ -94,19 +94,19 @@ def offers(dataset: str, name: str | None, presets: tuple[str, ...], settings: t
 def check(
     dataset: str, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], copy: Path | None
 ) -> None:
-    """Check every image and caption, and print how the training will use it. Needs no key and no network."""
+    """Look at every picture and caption, and say what the training will make of it. Needs no key and no network."""
     run = _run(dataset, name, presets) | ({"plan_corrected_copy": str(copy.resolve())} if copy else {})
     _finish(_play("check", run | _settings(settings), offline=True))
 
 
 @cli.command()
 @_planned
-@click.option("--rehearse", is_flag=True, help="Rehearse the whole run on this machine, for free, with a tiny model.")
+@click.option("--rehearse", is_flag=True, help="Hold the whole run on this machine, for free, scaled down.")
 def train(dataset: str, name: str | None, presets: tuple[str, ...], settings: tuple[str, ...], rehearse: bool) -> None:
-    """Rent, train, download the adapter, destroy the instance. Call it again to resume.
+    """Rent, train, bring the adapter home, give the instance back. Call it again to go on.
 
-    The settings are kept on this computer, without secrets. The next call for the same run does not need them, and
-    asks if it gets other ones.
+    What it was given is kept on this computer, without secrets: the next call for the same run needs none of it, and
+    asks where something else is given.
     """
     run = _run(dataset, name, presets) | _settings(settings)
     if rehearse:
@@ -114,7 +114,7 @@ def train(dataset: str, name: str | None, presets: tuple[str, ...], settings: tu
         return
     outcome = _play("train", run)
     if "settings_differ" in outcome.failures and not outcome.detached and sys.stdin.isatty():
-        click.confirm("Continue with these changes?", abort=True)
+        click.confirm("Go on with these changes?", abort=True)
         outcome = _play("train", run | {"run_settings": "changed"})
     if outcome.detached:
         click.echo("\n".join(_ways_back(dataset, run["run_name"], presets, settings)))
@@ -122,28 +122,28 @@ def train(dataset: str, name: str | None, presets: tuple[str, ...], settings: tu
 
 
 def _ways_back(dataset: str, run: str, presets: Sequence[str], settings: tuple[str, ...]) -> list[str]:
-    """Return the commands with which the user can continue, ready to be pasted and without secrets."""
+    """The commands for who comes back, as they can be pasted: by the name that this one was called, without secrets."""
     shown = without_secrets(_settings(settings))
     given = [
         *(word for preset in presets for word in ("-p", preset)),
         *(word for name, value in shown.value.items() for word in ("-e", f"{name}={value}")),
     ]
-    secrets = [f"            Give the secret settings again: {', '.join(shown.dropped)}"] if shown.dropped else []
-    # The name of a folder may look like an option.
+    secrets = [f"            Give it what is secret again: {', '.join(shown.dropped)}"] if shown.dropped else []
+    # A folder may be called like an option.
     folder = f"./{dataset}" if dataset.startswith("-") else dataset
     called = _called()
     return [
         "",
-        "The command has ended. If an instance was rented, it still runs and costs money.",
-        f"Resume:     {shlex.join([called, 'train', folder, '--name', run, *given])}",
+        "Left alone. If an instance was rented it goes on, and costs money.",
+        f"Come back:  {shlex.join([called, 'train', folder, '--name', run, *given])}",
         *secrets,
-        f"Status:     {shlex.join([called, 'status', run])}",
-        f"Destroy:    {shlex.join([called, 'destroy', run])}",
+        f"Look at it: {shlex.join([called, 'status', run])}",
+        f"End it:     {shlex.join([called, 'destroy', run])}",
     ]
 
 
 def _called() -> str:
-    """Return the path by which this command was called, or its short name if the shell finds the same command."""
+    """What the user typed to call this command, or the shorter name by which the shell finds the same."""
     typed = Path(sys.argv[0])
     found = shutil.which(typed.name)
     by_name = typed.is_absolute() and found and typed.exists() and Path(found).samefile(typed)
@@ -152,23 +152,21 @@ def _called() -> str:
 
 @cli.command()
 @click.argument("dataset", required=False, type=click.Path(exists=True, file_okay=False))
-@click.option(
-    "-n", "--name", default="rehearsed", show_default=True, help="The run's name, for example one of your own."
-)
+@click.option("-n", "--name", default="rehearsed", show_default=True, help="The run's name, one of yours for example.")
 @_presets
 @_settable
 def rehearse(dataset: str | None, name: str, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
-    """Rehearse a whole run on this machine: real SimpleTuner, a tiny model, no account, no money."""
+    """Hold a whole run on this machine: real SimpleTuner, a tiny model, no account, no money."""
     from fluxlora.project import project_dir
 
     _rehearse(_run(dataset or str(project_dir() / "examples" / "dataset"), name, presets) | _settings(settings))
 
 
 @cli.command()
-@click.option("--mint-key", is_flag=True, help="Also make a vast.ai key that may only do what a run needs, and use it.")
+@click.option("--mint-key", is_flag=True, help="Also make a vast.ai key that may do only what a run needs, and use it.")
 @_settable
 def init(mint_key: bool, settings: tuple[str, ...]) -> None:
-    """Make an ssh key if there is none, and register it with vast.ai. You can call it as often as you like."""
+    """Make an ssh key where there is none and register it with vast.ai. Call it again as you like."""
     _finish(_play("init", ({"doctor_mint_key": "true"} if mint_key else {}) | _settings(settings), offline=True))
 
 
@@ -177,34 +175,32 @@ def init(mint_key: bool, settings: tuple[str, ...]) -> None:
 @_presets
 @_settable
 def doctor(run: str | None, presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
-    """Check every key, the credit, the ssh key and this computer; with RUN also what that run needs. Spends nothing."""
+    """Prove every key, the credit, the ssh key and this computer; with RUN also what that run needs. Spends nothing."""
     outcome = _play("doctor", _named(run) | _chosen(presets) | _settings(settings), offline=True)
     sys.exit(outcome.status if outcome.detached else min(outcome.code, 1))
 
 
 @cli.command("import")
 @click.argument("files", nargs=-1, required=True, type=Path)
-@click.option("-n", "--name", help="The run's name; by default the adapter's name in the files.")
-@click.option("--simpletuner", "version", help="The release of SimpleTuner for the run, 4.10.1 for example.")
+@click.option("-n", "--name", help="The run's name; when not given, what the files call the adapter.")
+@click.option("--simpletuner", "version", help="The version whose options count, 4.10.1 for example.")
 def import_(files: tuple[Path, ...], name: str | None, version: str | None) -> None:
-    """Make a run from a config.json and its multidatabackend.json and lycoris_config.json.
+    """Make a run of a config.json, and of a multidatabackend.json and lycoris_config.json that belong to it.
 
-    Prints every key that is renamed, dropped or corrected, with the reason. Needs no key and no network.
+    Names every key that is renamed, dropped or corrected, with the reason. Needs no key and no network.
     """
     given = {"import_files": [str(file.absolute()) for file in files]}
-    release = {"simpletuner_version": version} if version else {}
-    _finish(_play("import", given | _named(name) | release, offline=True))
+    line = {"simpletuner_version": version} if version else {}
+    _finish(_play("import", given | _named(name) | line, offline=True))
 
 
 @cli.command()
-@click.option("-n", "--name", default="my-style", show_default=True, help="The run's name, which is also in the files.")
+@click.option("-n", "--name", default="my-style", show_default=True, help="The run's name, which the files hold too.")
 @_presets
 @_settable
-@click.option(
-    "-o", "--output", "folder", type=Path, required=True, help="Folder; the files are written to its config/."
-)
+@click.option("-o", "--output", "folder", type=Path, required=True, help="Folder; the files go to its config/.")
 def render(name: str, presets: tuple[str, ...], settings: tuple[str, ...], folder: Path) -> None:
-    """Write SimpleTuner's files as they would be on the instance. Needs no key, no dataset and no network."""
+    """Write SimpleTuner's files as they would land on the instance. Needs no key, no dataset and no network."""
     run = {"run_name": name, "render_dir": str(folder.resolve())} | _chosen(presets)
     _finish(_play("render", run | _settings(settings), offline=True))
 
@@ -212,43 +208,41 @@ def render(name: str, presets: tuple[str, ...], settings: tuple[str, ...], folde
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def presets(names: tuple[str, ...]) -> None:
-    """List the presets; with names, show their settings and reasons, and whether they can be combined."""
+    """List the presets; with names, show what these set and why, and whether they combine."""
     _finish(_play("presets", _chosen(names), offline=True))
 
 
 @cli.command()
 @click.argument("run", required=False)
 def status(run: str | None) -> None:
-    """Show the state and the cost of the runs."""
+    """Show what the runs do and what they cost."""
     _finish(_play("status", _named(run)))
 
 
 @cli.command()
 @click.argument("run")
 def fetch(run: str) -> None:
-    """Download the run's checkpoints, images and adapter, and check them."""
+    """Bring the run's checkpoints, images and adapter home, and check them."""
     _finish(_play("fetch", _named(run)))
 
 
 @cli.command()
 @click.argument("run")
 def stop(run: str) -> None:
-    """Stop the training and keep the instance, which still costs money."""
+    """Stop the training and keep the instance, which goes on costing money."""
     _finish(_play("stop", _named(run)))
 
 
 @cli.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option(
-    "--all", "everything", is_flag=True, help="Destroy the instances of all runs, whichever computer rented them."
-)
-@click.option("--unsaved", is_flag=True, help="Destroy an instance even if its results are not downloaded.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask; needed if there is no terminal.")
+@click.option("--all", "everything", is_flag=True, help="Every run's, whichever computer rented it.")
+@click.option("--unsaved", is_flag=True, help="Destroy even what has not been brought home.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @_settable
 def destroy(runs: tuple[str, ...], everything: bool, unsaved: bool, yes: bool, settings: tuple[str, ...]) -> None:
-    """Destroy the runs' instances. First shows each with its cost, and asks.
+    """Give the runs' instances back, after showing what each is and costs, and asking.
 
-    Refuses if an adapter is not downloaded. Instances that fluxlora did not rent are never touched.
+    Refuses while an adapter has not been brought home. Instances that fluxlora did not rent are never touched.
     """
     given = _named(",".join(runs)) | ({"destroy_all": "true"} if everything else {})
     given |= ({"provision_destroy_unsaved": "true"} if unsaved else {}) | _settings(settings)
@@ -256,38 +250,35 @@ def destroy(runs: tuple[str, ...], everything: bool, unsaved: bool, yes: bool, s
         shown = _play("destroy", given, check=True)
         if shown.detached or not shown.changed:
             _finish(shown)
-        yes = click.confirm("Destroy them?", abort=True)
+        yes = click.confirm("Give them back?", abort=True)
     _finish(_play("destroy", given | {"provision_destroy_confirmed": str(yes).lower()}))
 
 
 @cli.command()
 @_settable
 def audit(settings: tuple[str, ...]) -> None:
-    """Find what costs money and should not, by comparing the journal, vast.ai's list and its charges.
+    """Find what costs money and should not: journal, vast.ai's list and its charges against each other.
 
-    Exits with 0 if it finds nothing. Exits with another status if it does, and if vast.ai cannot be asked, so cron
-    can call it. Destroys nothing.
+    Exits 0 where nothing does, and otherwise also when vast.ai cannot be asked: fit for cron. Destroys nothing.
     """
     _finish(_play("audit", _settings(settings), offline=True))
 
 
 @cli.group()
 def rehearsal() -> None:
-    """The stand-ins for vast.ai, the Hub and Weights & Biases, without a run."""
+    """The stand-in vast.ai, Hub and Weights & Biases, on their own."""
 
 
 @rehearsal.command()
-@click.option("--port", default=0, show_default="any free one", help="Port of the stand-in for vast.ai on 127.0.0.1.")
+@click.option("--port", default=0, show_default="any free one", help="The stand-in vast.ai's port on 127.0.0.1.")
 @click.option("--hosts", type=click.Choice(["none", "containers"]), default="none", show_default=True)
-@click.option("--until-eof", is_flag=True, help="End when standard input ends, so together with the caller.")
-@click.option("--speed", default=1.0, show_default=True, help="Factor by which instances change their states faster.")
-@click.option(
-    "--clock-rate", default=1.0, show_default=True, help="Factor by which costs grow faster than in real time."
-)
-@click.option("--seed", default=1, show_default=True, help="Seed of the random market.")
-@click.option("--machines", default=1, show_default=True, help="Number of machines of each kind on the market.")
+@click.option("--until-eof", is_flag=True, help="End when standard input ends, that is, with the caller.")
+@click.option("--speed", default=1.0, show_default=True, help="How fast instances pass through their states.")
+@click.option("--clock-rate", default=1.0, show_default=True, help="How much faster money runs than the wall clock.")
+@click.option("--seed", default=1, show_default=True, help="Which market.")
+@click.option("--machines", default=1, show_default=True, help="How many machines of each kind are on it.")
 def serve(**options: Any) -> None:
-    """Serve until interrupted. Prints one line of JSON with the url and key of each stand-in."""
+    """Serve until interrupted; prints one line of JSON with the url and key of each stand-in."""
     from fluxlora.rehearsal.serve import serve as serve_
 
     serve_(**options)
@@ -314,7 +305,7 @@ def _named(run: str | None) -> dict[str, str]:
 
 
 def _plain(words: dict[str, str]) -> dict[str, str]:
-    """Return the words if Ansible would not change them. Raises InputError otherwise."""
+    """Words that Ansible takes as they are. Raises InputError for others."""
     if odd := [word for word in words.values() if not word.isprintable() or _TEMPLATE.search(word)]:
         raise InputError(
             f"{odd[0]!a} cannot be the name of a run, a preset or a dataset's folder.",
@@ -335,7 +326,7 @@ def _play(verb: str, variables: Mapping[str, Any], *, check: bool = False, offli
 
 
 def _screen() -> Screen:
-    """Return the screen. On a terminal the progress is one line, which the next output overwrites."""
+    """On a terminal progress is one line that is written over, and goes when the next thing is said."""
     clear = "\r\x1b[K"
     if not sys.stdout.isatty():
         return Screen(say=click.echo)
@@ -343,5 +334,5 @@ def _screen() -> Screen:
 
 
 def _finish(outcome: Outcome) -> None:
-    """Exit with the status of the playbook; an interrupted one has not succeeded."""
+    """Exit as the playbook did; what was interrupted has not succeeded."""
     sys.exit(outcome.status)

@@ -1,4 +1,4 @@
-"""The family of errors: the message says what happened, the hint what to do about it."""
+"""The one family of errors: the message says what happened, the hint what to do about it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 from fluxlora.text import CUT_MARK, printable
 
-# Longer than any message of fluxlora.
+# Longer than any sentence of ours.
 _LONGEST = 2000
 
 
 class FluxloraError(Exception):
     """What happened, in one sentence.
 
-    `code` is stable and meant for programs; `hint` says what to do next and is meant for people. Message and hint
-    are one printable line each, even if they contain text from a host, from the Hub or from a file's name.
+    `code` is stable and meant for programs, `hint` is the next thing to do and meant for people. Message and hint are
+    one printable line each, whatever a host, the Hub or a file's name put into them.
     """
 
     code = "error"
@@ -25,7 +25,7 @@ class FluxloraError(Exception):
         self.code = code or type(self).code
 
     def as_facts(self) -> dict[str, Any]:
-        """Return the failure as a module or an action plugin returns it."""
+        """The failure as a module or an action plugin returns it."""
         return {"failed": True, "msg": str(self), "hint": self.hint, "code": str(self.code)}
 
 
@@ -41,9 +41,9 @@ class InputError(FluxloraError):
 
 
 class VastError(FluxloraError):
-    """vast.ai refused, or its answer cannot be understood.
+    """vast.ai refused, or answered what cannot be understood.
 
-    `instance_id` is set if an instance exists, and so costs money, in spite of the error.
+    `instance_id` is set when an instance exists, and so costs money, in spite of the error.
     """
 
     code = "vast_error"
@@ -56,12 +56,12 @@ class VastError(FluxloraError):
 
 
 class HubError(FluxloraError):
-    """The Hugging Face Hub refused, or its content is not what was expected."""
+    """The Hugging Face Hub refused, or what it holds is not what was expected."""
 
     code = "hub_error"
 
 
 class RehearsalError(FluxloraError):
-    """This machine cannot run the rehearsal."""
+    """The rehearsal cannot be held on this machine."""
 
     code = "rehearsal_error"

@@ -1,4 +1,4 @@
-"""Names that belong to a process, so that what a killed process leaves behind can be recognised and removed."""
+"""What belongs to which process, so that the leavings of one that was killed can be told apart and removed."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _MARK = re.compile(r"(?P<machine>.+)\.(?P<pid>\d+)\.(?P<began>\w*)\.(?P<token>[0
 
 
 def mark(pid: int | None = None) -> str:
-    """Return a name that says to which process something belongs: to this one, or to another that lives longer.
+    """A name that says which process something belongs to: this one, or another that outlives it.
 
-    The name for a pid that never exists, such as 0, belongs to no process and is never dead.
+    What belongs to a pid that never was, such as 0, belongs to nobody and is never dead.
     """
     pid = os.getpid() if pid is None else pid
     return f"{_machine()}.{pid}.{_began(pid)}.{secrets.token_hex(4)}"
 
 
 def is_dead(name: str) -> bool:
-    """Return whether a name is the mark of a process of this machine that has ended; False for any other name."""
+    """Whether a mark is that of a process of this machine which is no more; no other name is."""
     of = _MARK.fullmatch(name)
     return of is not None and of["machine"] == _machine() and _began(int(of["pid"])) != of["began"]
 
 
 @contextmanager
 def private_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Yield a folder of this process with mode 0700, and remove it afterwards, also the folders of killed processes."""
+    """A folder of this process alone, 0700, gone afterwards; those of killed processes go when the next is made."""
     parent = parent or Path(tempfile.gettempdir())
     for left in parent.glob(f"{_PREFIX}*"):
         with suppress(FileNotFoundError):  # by its owner, just now
@@ -53,12 +53,11 @@ def _machine() -> str:
 
 
 def _began(pid: int) -> str:
-    """Return when a process began, in the system's unit; empty if there is none. A pid alone may be reused."""
+    """When a process began, in whatever the system counts; empty when there is none. A pid alone is used again."""
     try:
-        # After the command's name, which may contain anything: field 22 of the line, clock ticks since the boot
-        # (proc(5)).
+        # After the command's name, which may hold anything: field 22 of the line, clock ticks since the boot (proc(5)).
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    # The latter if it ends after the file was opened and before it is read.
+    # The latter where it ends between being opened and being read.
     except (FileNotFoundError, ProcessLookupError):
         if Path("/proc/self").exists():
             return ""

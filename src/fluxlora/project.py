@@ -1,4 +1,4 @@
-"""The folder of the project in which the user works."""
+"""Where the project is that somebody works in."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from pathlib import Path
 
 from fluxlora.errors import InputError
 
-# The project for a call from outside of every project, for example from cron.
+# The project of a call from outside of every project, from cron for example.
 PROJECT_VARIABLE = "FLUXLORA_PROJECT"
 
 
 def project_dir() -> Path:
-    """Return the current folder, or the nearest one above it, that contains the playbooks.
+    """The project worked in: the current folder, else the nearest one above it, that holds the playbooks.
 
-    Outside of every project it is the one that FLUXLORA_PROJECT names. It is never silently the one from which this
-    package was installed, because runs, artifacts and the journal would then be written to a folder that nobody
-    uses. Raises InputError.
+    Outside of every project it is the one that FLUXLORA_PROJECT names. It is never silently the one that this package
+    was installed from: runs, artifacts and what is remembered would be written where nobody works. Raises InputError.
     """
     here = Path.cwd()
-    # In a folder that is writable for everybody, such as /tmp, another user may have put the playbooks.
+    # Others may put playbooks into a folder that everybody may write to, such as /tmp.
     above = (folder for folder in here.parents if not folder.stat().st_mode & stat.S_IWOTH)
     for folder in (here, *above):
         if _is_project(folder):
@@ -30,8 +29,8 @@ def project_dir() -> Path:
         if _is_project(folder):
             return folder
         raise InputError(
-            f"{PROJECT_VARIABLE} names {folder}, which does not contain the fluxlora playbooks.",
-            hint="Set it to the folder made by `git clone`.",
+            f"{PROJECT_VARIABLE} names {folder}, which does not hold the fluxlora playbooks.",
+            hint="Let it name the folder made by `git clone`.",
             code="no_project",
         )
     installed = Path(__file__).resolve().parents[2]

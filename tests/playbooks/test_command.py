@@ -186,7 +186,7 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
 
     assert process.wait(60) == 130, log.read_text()
     said = log.read_text()
-    (back,) = re.findall(r"Resume:     (.*)", said)
+    (back,) = re.findall(r"Come back:  (.*)", said)
     given = [word for setting in settings(bench) for word in (["-e"] if setting == "--set" else [setting])]
     called = [*words[:4], *given, "-e", "simpletuner_max_train_steps=400"]
     assert shlex.split(back) == ["fluxlora", *called]
@@ -275,7 +275,7 @@ def test_on_a_terminal_a_change_is_asked_about_and_yes_goes_on_with_it(begun, an
     os.close(terminal)
     os.close(master)
     assert process.returncode != 0
-    after = said.partition("Continue with these changes?")[2]
+    after = said.partition("Go on with these changes?")[2]
     assert ends in after, said
     assert ("== Enter the runs" in after) is (answer == "y"), said
     assert begun.rents() == 0

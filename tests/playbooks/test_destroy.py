@@ -139,7 +139,7 @@ def test_where_nobody_can_be_asked_the_answer_is_no(vast: VastServer, fluxlora: 
 
 def test_at_a_terminal_it_is_shown_and_asked_about(vast: VastServer, environment: dict[str, str]) -> None:
     rented = rent(vast, "fluxlora/my-style/512")
-    shown = at_the_terminal(environment, ["fluxlora", *UNSAVED], "Destroy them", "n")
+    shown = at_the_terminal(environment, ["fluxlora", *UNSAVED], "Give them back", "n")
     assert f"my-style: instance {rented[0]}, " in shown
     assert left(vast) == rented
 

@@ -131,7 +131,7 @@ def test_what_a_host_plants_among_the_artifacts_stays_there_whoever_fetches(host
         for _ in range(2):
             said = fetch(hosts, "my-style", Path(own), user)
             assert said.startswith("rc=0"), said
-        assert "'leak' was left on the host: it is a link or not a regular file" in said
+        assert "'leak' was left on the host: it is a link or no regular file" in said
         assert "'manifest.json' was left on the host: fluxlora writes this file itself" in said
         assert irregular(home) == []
         assert [(path.name, path.read_text()) for path in private.iterdir()] == [("file", "of the user")]
@@ -166,6 +166,6 @@ def test_an_instance_with_another_host_key_is_not_entered_and_kept(hosts: Bench)
     (instance,) = of_run(hosts, "my-style")
     assert said.startswith("rc=2"), said
     assert f"Instance {instance['id']} on machine {instance['machine_id']} shows another host key" in said
-    assert f"remove {hosts.folder}/state/known_hosts/{instance['id']} and run the command again" in said
-    assert "It was kept because it may have checkpoints" in said
+    assert f"remove {hosts.folder}/state/known_hosts/{instance['id']} and run it again" in said
+    assert "It was kept, for it may hold checkpoints" in said
     assert len(destroyed(hosts, "my-style")) == 1

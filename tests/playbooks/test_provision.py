@@ -77,7 +77,7 @@ def test_an_instance_that_never_answers_is_destroyed_and_another_machine_tried(
         assert f"Instance {instance_id} on machine" in done.stdout
         assert vast.instance(instance_id) is None
     assert "has no sshd at 127.0.0.1" in done.stdout
-    assert "No instance is left that costs money." in done.stdout
+    assert "Nothing is left that costs money." in done.stdout
     failed = [entry for entry in Journal(tmp_path / "state" / "journal.jsonl").entries() if entry.event is Event.FAILED]
     assert [(entry.instance_id, entry.facts["code"]) for entry in failed] == [(each, "no_sshd") for each in rented]
     assert len({entry.facts["machine_id"] for entry in failed}) == 2
@@ -87,7 +87,7 @@ def test_an_instance_that_was_there_before_is_kept_when_it_does_not_answer(vast:
     rented = rent(vast)
     done = provision()
     assert done.returncode != 0
-    assert f"It was kept because it may have checkpoints, and instance {rented} costs $" in done.stdout
+    assert f"It was kept, for it may hold checkpoints, and instance {rented} costs $" in done.stdout
     assert "fluxlora destroy my-style" in done.stdout
     assert vast.instance(rented) is not None
 

@@ -51,7 +51,7 @@ class Case:
         return self.name or self.fault
 
 
-LOST = {"tried": ("rented",), "says": "was found by its label"}
+LOST = {"tried": ("rented",), "says": "its label led to instance"}
 NOTHING = {"made": 0, "left": 0}
 NEXT = {"tried": ("offer_gone", "rented"), "says": "was gone"}
 ELSEWHERE = {"made": 2, "says": "It was destroyed, and cost $"}
@@ -127,7 +127,7 @@ CASES = (
     Case("price_raised", tried=("rented", "price_changed", "rented"), **ELSEWHERE),
     Case("never_ssh", code="no_sshd", says="refused", left=0, ran=True, wish=LOGIN),
     Case("network_dead", code="network_dead", says="has not answered", left=0, ran=True, wish=LOGIN),
-    Case("credit_runs_out", code="no_credit", says="Its disk still costs money", before=True),
+    Case("credit_runs_out", code="no_credit", says="Its disk is billed on", before=True),
     Case("key_revoked", tried=("found",), before=True, wish={"public_key": KEY}),
 )  # fmt: skip
 

@@ -70,11 +70,11 @@ def test_a_checkpoint_of_this_training_is_not_taken_for_an_earlier_ones_that_had
     repo, sent = sent_checkpoint
     api, began = hub.client(vast.hub_token, vast.hub_url), time.time() + 1
     time.sleep(2)
-    assert hub.find_delivery(api, f"rehearsal/{repo}", since=began).step == 0
+    assert hub.look(api, f"rehearsal/{repo}", since=began).step == 0
 
     (sent / guard.ADAPTER).write_text("other weights" * 1000)
     send(repo, sent.parent, {"phase": "training", "checkpoints": [12]})
-    assert hub.find_delivery(api, f"rehearsal/{repo}", since=began).step == 12
+    assert hub.look(api, f"rehearsal/{repo}", since=began).step == 12
 
 
 def test_a_hub_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_hub_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.
     with socket.create_server(("127.0.0.1", 0)) as server:
         api = hub.client("hf_x", f"http://127.0.0.1:{server.getsockname()[1]}", timeout_seconds=0.2)
         with pytest.raises(HubError) as caught:
-            hub.find_delivery(api, "jane/my-style", since=0)
+            hub.look(api, "jane/my-style", since=0)
     assert caught.value.code == "unreachable"
 
 
@@ -98,11 +98,11 @@ def test_what_has_only_half_arrived_is_none_and_the_next_call_has_the_whole(
 
     vast.hub_fault("hub_down", times=99)
     with pytest.raises(HubError):
-        hub.download(api, f"rehearsal/{repo}", hub.Delivered(12), home)
+        hub.bring_home(api, f"rehearsal/{repo}", hub.Delivered(12), home)
     vast.hub_fault("hub_down", times=0)
     assert supervisor.checkpoints(home) == []
 
-    hub.download(api, f"rehearsal/{repo}", hub.Delivered(12), home)
+    hub.bring_home(api, f"rehearsal/{repo}", hub.Delivered(12), home)
     assert same(home / "checkpoint-12", sent)
 
 
@@ -117,7 +117,7 @@ def test_a_link_at_home_that_is_in_the_way_is_refused_by_name(
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(outside / "file" if name.endswith(".json") else outside)
     with pytest.raises(HomeError, match=f"{link} is a link to {outside}"):
-        hub.download(
+        hub.bring_home(
             hub.client(vast.hub_token, vast.hub_url), f"rehearsal/{repo}", hub.Delivered(12), tmp_path / "home"
         )
     assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("file", "of the user")]
@@ -135,10 +135,10 @@ def test_more_than_was_expected_and_names_of_ours_stay_on_the_hub(
 
     api, repo = hub.client(vast.hub_token, vast.hub_url), f"rehearsal/{repo}"
     with pytest.raises(HubError) as refused:
-        hub.download(api, repo, hub.Delivered(12), home, bound=Bound(files=1))
+        hub.bring_home(api, repo, hub.Delivered(12), home, bound=Bound(files=1))
     assert (refused.value.code, home.exists()) == ("too_much", False)
 
-    left_out = hub.download(api, repo, hub.Delivered(12), home)
+    left_out = hub.bring_home(api, repo, hub.Delivered(12), home)
     assert [path.name for path in home.iterdir()] == ["checkpoint-12"]
     assert same(home / "checkpoint-12", sent)
     assert len(left_out) == 1
@@ -154,16 +154,16 @@ def test_a_finished_adapter_comes_home_alone_with_the_progress_it_was_finished_w
     api = hub.client(vast.hub_token, vast.hub_url)
     push = [sys.executable, "-c", guard.UPLOAD, repo, adapter.parent, "", adapter.name]
     subprocess.run(push, env=os.environ | vast.hub_environment, check=True, timeout=60)
-    pushed = hub.find_delivery(api, f"rehearsal/{repo}", since=began)
+    pushed = hub.look(api, f"rehearsal/{repo}", since=began)
     assert not pushed.progress, "the trainer pushes the adapter of each checkpoint under this name"
 
     finished = {"phase": "finished", "step": 24, "checkpoints": [12, 24]}
     assert send(repo, sent.parent, finished) == "the adapter was delivered to the Hub"
-    found = hub.find_delivery(api, f"rehearsal/{repo}", since=began)
+    found = hub.look(api, f"rehearsal/{repo}", since=began)
     assert (found.progress, found.sha256) == (finished, file_sha256(adapter))
-    assert not hub.find_delivery(api, f"rehearsal/{repo}", since=time.time() + 600).progress, "another training's"
+    assert not hub.look(api, f"rehearsal/{repo}", since=time.time() + 600).progress, "another training's"
 
-    hub.download(api, f"rehearsal/{repo}", found, home)
+    hub.bring_home(api, f"rehearsal/{repo}", found, home)
     assert {path.name for path in home.iterdir()} == {guard.ADAPTER, guard.FACTS, "progress.json"}
     assert json.loads((home / "progress.json").read_text()) == finished
 
@@ -179,6 +179,6 @@ def test_a_finished_run_whose_progress_cannot_be_used_is_a_sentence_and_not_trai
     subprocess.run(push, env=os.environ | vast.hub_environment, check=True, timeout=60)
 
     with pytest.raises(HubError) as refused:
-        hub.find_delivery(hub.client(vast.hub_token, vast.hub_url), f"rehearsal/{repo}", since=began)
+        hub.look(hub.client(vast.hub_token, vast.hub_url), f"rehearsal/{repo}", since=began)
     assert refused.value.code == "malformed"
     assert f"{guard.FINISHED} in rehearsal/{repo} on the Hub cannot be used: " in str(refused.value)

@@ -88,4 +88,4 @@ def test_a_search_that_is_answered_the_same_again_ends_and_says_what_was_not_loo
         found = find(Vast("k", replay.url), Requirements(gpu_ram_gb=15, work=QUANTISED))
     assert len(replay.requests) == 3
     assert len(found.fitting) == OFFERS_PER_ANSWER
-    assert "Offers above $0.41 an hour were not searched." in found.lines()
+    assert "Offers above $0.41 an hour were not looked at." in found.lines()

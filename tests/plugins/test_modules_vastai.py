@@ -245,7 +245,7 @@ def test_what_an_offer_was_expected_to_take_is_remembered_with_its_rent(
 def test_a_budget_that_no_offer_keeps_leaves_none_and_says_what_it_would_take(play: Callable[..., Results]) -> None:
     (found,) = play("vastai_offer_info", {"budget_usd": 0.5})
     assert found["offers"] == []
-    assert any("for the run and its end, $0.50 remain" in offer["reason"] for offer in found["refused"])
+    assert any("for the run and its end, $0.50 are left" in offer["reason"] for offer in found["refused"])
 
     (again,) = play("vastai_offer_info", {"budget_usd": 0.5 + found["missing_usd"] + 0.01})
     assert len(again["offers"]) == 1

@@ -234,7 +234,7 @@ def test_after_a_failure_nothing_is_rented_that_no_longer_fits_into_what_is_left
     vast.fault("boot_fails")
     first, *others = offers
     tight = [replace(each, **spare) for each in others]
-    with pytest.raises(VastError, match="no longer fits into the remaining budget and time"):
+    with pytest.raises(VastError, match="no longer fits into what is left"):
         ensure_instance(account, rent(), [first, *tight], waits=WAITS, limits=Limits(attempts=2))
     assert len(vast.rented_ids()) == 1
     assert vast.ledger()["instances_left"] == 0
@@ -276,7 +276,7 @@ def test_what_is_there_is_named_with_the_command_that_ends_it_when_vast_ai_fails
     with replaying(page(row), (500, "Internal Server Error")) as replay, pytest.raises(VastError) as raised:
         ensure_instance(client(replay.url), rent(), [Choice(Offer(1))], waits=waits, public_ssh_key=public_key)
     assert (raised.value.code, raised.value.instance_id) == ("unavailable", row["id"])
-    assert f"Instance {row['id']} costs money; destroy it with `fluxlora destroy my-style`." in raised.value.hint
+    assert f"Instance {row['id']} costs money; end it with `fluxlora destroy my-style`." in raised.value.hint
 
 
 def test_a_running_instance_without_direct_ports_is_reached_through_the_proxy_after_a_while() -> None:
@@ -406,7 +406,7 @@ def test_what_ends_an_instance_of_another_prefix_is_not_the_command_that_would_n
     ensured = ensure_instance(account, first, offers, waits=WAITS)
     with pytest.raises(VastError) as raised:
         ensure_instance(account, other, offers, waits=WAITS)
-    assert f"`vastai destroy instance {ensured.instance and ensured.instance.id}` destroys it." in raised.value.hint
+    assert f"`vastai destroy instance {ensured.instance and ensured.instance.id}` ends it." in raised.value.hint
     assert "fluxlora destroy" not in raised.value.hint
 
 

@@ -180,7 +180,7 @@ def test_what_is_no_regular_file_is_neither_followed_nor_waited_for(tmp_path: Pa
         os.mkfifo(there)
     else:
         there.mkdir()
-    with pytest.raises(AdapterError, match="is a link or not a regular file") as refused:
+    with pytest.raises(AdapterError, match="is a link or no regular file") as refused:
         adapter.read(there)
     assert refused.value.code == "broken_file"
 

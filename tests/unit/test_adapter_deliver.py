@@ -301,7 +301,7 @@ def test_a_lokr_comes_with_a_copy_for_diffusers_for_each_factor(lokr_folder: Pat
         ("my-style-diffusers-2.safetensors", "lokr", 1, "my-style.safetensors"),
     ]
     assert found.copies[0].loads_in == ("ComfyUI", "LyCORIS")
-    assert "diffusers since 0.42.1" in found.copies[1].loads_in[0]
+    assert "diffusers from 0.42.1 on" in found.copies[1].loads_in[0]
     assert found.problems == ()
 
 
@@ -326,7 +326,7 @@ def test_the_report_names_the_forms_of_a_lokr_and_what_a_lora_leaves_out(lokr_fo
     assert "loads in   ComfyUI, LyCORIS" in told
     also = [line for line in told if line.startswith("also")]
     assert len(also) == 3
-    assert f"without {found.copies[-1].difference:.0%} of the LoKr's change; loads in diffusers, ComfyUI" in also[-1]
+    assert f"leaves out {found.copies[-1].difference:.0%} of the LoKr's change; loads in diffusers, ComfyUI" in also[-1]
 
 
 def test_a_lokr_that_diffusers_cannot_take_is_delivered_with_a_warning(lokr_folder: Path) -> None:

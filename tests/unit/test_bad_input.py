@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pictures import JPEG, PNG, WEBP, frames, png16
 
 from fluxlora import dataset
-from fluxlora.dataset import FIXABLE, Dataset, Picture, Wanted, copy
+from fluxlora.dataset import MENDED, Dataset, Picture, Wanted, copy
 from fluxlora.errors import InputError
 from fluxlora.plan import plan
 from fluxlora.plan.check import Check, check
@@ -119,7 +119,7 @@ def test_a_folder_of_anything_is_scanned_and_copied_with_sentences(files: dict[s
                 left = answer(lambda: dataset.scan(Path(place, "copy"), wanted))  # noqa: B023
             assert all(is_a_sentence(sentence) for sentence in (*made.left_out, *failed))
             # What the check offers to fix is not found in the copy.
-            assert isinstance(left, InputError) or {each.code for each in left.findings}.isdisjoint(FIXABLE)
+            assert isinstance(left, InputError) or {each.code for each in left.findings}.isdisjoint(MENDED)
 
 
 @settings(max_examples=300)

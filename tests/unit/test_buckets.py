@@ -232,7 +232,7 @@ def test_repeats_of_0_are_a_decision_in_3_1_6_and_none_in_4_10_1() -> None:
     ("change", "sentence"),
     [
         ({"minimum_image_size": 2300}, "at most 5 megapixels"),
-        ({"maximum_image_size": 1024}, "set, because maximum_image_size is set"),
+        ({"maximum_image_size": 1024}, "set where maximum_image_size is"),
         ({"maximum_image_size": 4500, "target_downsample_size": 4500}, "less than 20 megapixels"),
         ({"resolution_type": "pixel", "maximum_image_size": 256, "target_downsample_size": 512}, "at least 512 pixels"),
         ({"crop_aspect": "closest", "crop_aspect_buckets": [1, 1.5]}, "decimal point"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fluxlora.dataset import FIXABLE, Dataset, Picture, Wanted, scan, warning
+from fluxlora.dataset import MENDED, Dataset, Picture, Wanted, scan, warning
 from fluxlora.dataset.finding import SHOWN, WEIGHT, error
 from fluxlora.plan import plan
 from fluxlora.plan.check import Check, check
@@ -75,4 +75,4 @@ def test_errors_stand_first_and_are_counted_then_the_warnings_with_those_that_ar
 @pytest.mark.parametrize("code", WEIGHT)
 def test_a_fix_is_offered_exactly_for_the_kinds_that_a_copy_does_not_have(code: str) -> None:
     found = replace(dataset(16, 1024), findings=(warning("0.jpg", code, "It is so.", "Do that."),))
-    assert ("--fix" in judged(found).lines()[-1]) == (code in FIXABLE)
+    assert ("--fix" in judged(found).lines()[-1]) == (code in MENDED)

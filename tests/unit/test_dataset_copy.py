@@ -11,7 +11,7 @@ from pictures import HALF_CLEAR, JPEG, PNG, exif, frames, noise, png16, saved
 from PIL import Image, ImageOps
 
 from fluxlora import dataset
-from fluxlora.dataset import FIXABLE, copy
+from fluxlora.dataset import MENDED, copy
 from fluxlora.errors import InputError
 
 PHOTOGRAPH = Path(__file__).parents[2] / "examples" / "dataset" / "nature-12-dragonfly.jpg"
@@ -103,14 +103,14 @@ def test_nothing_is_left_that_could_be_mended_and_the_original_is_as_it_was(
     everything_that_can_be_mended(source)
     found = {finding.code for finding in dataset.scan(source, wanted).findings}
     only_old, only_modern = {"upper_case_suffix"}, set()
-    missing = FIXABLE - found - (only_old if wanted.modern else only_modern)
+    missing = MENDED - found - (only_old if wanted.modern else only_modern)
     assert missing <= {"link_loop", "too_large"}
     before = state(source)
 
     copy.write(copy.draw_up(source), target)
 
     assert state(source) == before
-    assert [finding for finding in dataset.scan(target, wanted).findings if finding.code in FIXABLE] == []
+    assert [finding for finding in dataset.scan(target, wanted).findings if finding.code in MENDED] == []
     assert [finding for finding in dataset.scan(target, wanted).findings if finding.severity == "error"] == []
 
 

@@ -27,8 +27,8 @@ from PIL import Image, ImageEnhance
 from fluxlora import dataset
 from fluxlora.dataset import Severity, Wanted, across
 from fluxlora.dataset.caption import TOKEN_LIMIT, tokens
-from fluxlora.dataset.finding import FIXABLE, WEIGHT, by_weight, error, messages, warning
-from fluxlora.dataset.picture import Look, inspect_picture
+from fluxlora.dataset.finding import MENDED, WEIGHT, by_weight, error, told, warning
+from fluxlora.dataset.picture import Look, look
 
 MODERN = Wanted(simpletuner_version="4.10.1")
 EXAMPLES = Path(__file__).parents[2] / "examples" / "dataset"
@@ -155,7 +155,7 @@ def test_a_picture_has_the_size_that_its_trainer_sorts_by(
     [
         ("JPEG", 6, "trained upright, and squeezed", "trained lying on its side, and squeezed"),
         ("PNG", 6, "trained as it is stored", "trained lying on its side, and squeezed"),
-        ("JPEG", 3, "3.1.6 does, but 4.10.1 does not", "4.10.1 does not do"),
+        ("JPEG", 3, "3.1.6 does and 4.10.1 not", "4.10.1 does not do"),
     ],
 )
 def test_what_becomes_of_a_rotation_depends_on_the_trainer(
@@ -221,7 +221,7 @@ def test_thousands_of_likenesses_are_all_named_after_the_first() -> None:
 
 
 def test_different_photographs_and_flat_pictures_are_no_likenesses(put: Callable[..., Path], tmp_path: Path) -> None:
-    assert across.near({file.name: inspect_picture(file) for file in EXAMPLES.glob("*.jpg")}) == {}
+    assert across.near({file.name: look(file) for file in EXAMPLES.glob("*.jpg")}) == {}
     put("white.png", saved(Image.new("RGB", (64, 48), "white"), "PNG"))
     put("grey.png", saved(Image.new("RGB", (64, 48), "grey"), "PNG"))
     assert codes(tmp_path) == {}
@@ -244,7 +244,7 @@ def test_a_caption_in_another_case_or_unicode_form_is_named(put: Callable[..., P
     put("caf\u00e9.png", PNG, caption=None)
     (tmp_path / "cafe\u0301.TXT").write_text("a photo")
     (finding,) = [each for each in dataset.scan(tmp_path).findings if each.code == "no_caption"]
-    assert "is another name for SimpleTuner" in str(finding)
+    assert "is another name to it" in str(finding)
     assert "caption_alone" not in [each.code for each in dataset.scan(tmp_path).findings]
 
 
@@ -265,7 +265,7 @@ def test_a_link_inside_the_folder_is_said_and_what_it_points_at_is_looked_at(
     (tmp_path / "linked").symlink_to("set", target_is_directory=True)
     found = dataset.scan(tmp_path)
     assert [each.effect for each in found.findings if each.code == "link"] == [
-        "It is a link, and its target, set, is sent instead."
+        "It is a link, and what it points at, set, is sent in its place."
     ]
     assert [picture.file for picture in found.pictures] == ["fine.png", "linked/b.png", "set/b.png"]
 
@@ -323,7 +323,7 @@ def test_the_weightiest_is_told_first_and_many_of_a_kind_are_counted() -> None:
         *(warning(f"{n}.png", "alpha", "It is clear.", "Fill it.") for n in range(7)),
         error("a.txt", "empty_caption", "It is empty.", "Write."),
     ]
-    sentences = messages(found)
+    sentences = told(found)
     assert [severity for severity, _ in sentences][:2] == [Severity.ERROR, Severity.WARNING]
     assert sentences[6][1] == "... and 2 more of this kind (alpha)."
     assert sentences[-1][1].startswith("z.png")
@@ -333,6 +333,6 @@ def test_every_kind_of_finding_has_a_weight_and_what_is_mended_is_a_kind() -> No
     source = "".join(file.read_text() for file in Path(dataset.__file__).parent.glob("*.py"))
     source += (Path(dataset.__file__).parents[1] / "plan/fit.py").read_text()
     assert [kind for kind in WEIGHT if source.count(f'"{kind}"') < 2] == []
-    assert set(WEIGHT) > FIXABLE
+    assert set(WEIGHT) > MENDED
     assert len(set(WEIGHT)) == len(WEIGHT)
     assert by_weight([]) == ()

@@ -639,7 +639,7 @@ def test_sending_has_a_second_at_least_before_the_lease_ends_and_what_is_left_of
     assert (delivery.sent, delivery.tries) == (None, 0)
     assert delivery.due(0.5), "nothing is waited for"
     assert not guard.Delivery().hopeless(0.5)
-    delivery.check(10, "x", True)
+    delivery.look(10, "x", True)
     assert delivery.due(10.5)
     assert delivery.seconds(70, {"delivery_minutes": 30, "ends_at": 10}, True) == 30 * MINUTE - 60
 

@@ -72,7 +72,7 @@ def checkpoint(step: int, **more: str) -> dict[str, str]:
 
 
 def look(api: HfApi, repo: str, **options: Any) -> hub.Delivered:
-    return hub.find_delivery(api, repo, **{"since": AN_HOUR_AGO} | options)
+    return hub.look(api, repo, **{"since": AN_HOUR_AGO} | options)
 
 
 def test_a_repository_without_a_namespace_is_the_tokens_users(api: HfApi) -> None:
@@ -150,7 +150,7 @@ def test_a_checkpoint_comes_as_a_whole(api: HfApi, push: Push, tmp_path: Path) -
     home = tmp_path / "home"
     (home / "checkpoint-12").mkdir(parents=True)
     (home / "checkpoint-12" / "half").write_text("of an earlier try")
-    hub.download(api, repo, hub.Delivered(12), home)
+    hub.bring_home(api, repo, hub.Delivered(12), home)
     assert sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()) == [
         "checkpoint-12/more/state",
         "checkpoint-12/training_state.json",
@@ -161,7 +161,7 @@ def test_a_checkpoint_comes_as_a_whole(api: HfApi, push: Push, tmp_path: Path) -
 def test_a_finished_adapter_comes_with_its_progress_and_nothing_else(api: HfApi, push: Push, tmp_path: Path) -> None:
     repo = push(**{guard.ADAPTER: "weights", guard.FINISHED: json.dumps(FINISHED)}, **checkpoint(4))
     home = tmp_path / "home"
-    hub.download(api, repo, look(api, repo), home)
+    hub.bring_home(api, repo, look(api, repo), home)
     assert {path.name: path.read_text() for path in home.iterdir()} == {
         guard.ADAPTER: "weights",
         "progress.json": json.dumps(FINISHED),
@@ -173,7 +173,7 @@ def test_what_is_not_there_does_not_come_and_leaves_what_is_at_home(api: HfApi, 
     (home / "checkpoint-12").mkdir(parents=True)
     for found in (hub.Delivered(12), hub.Delivered(0, FINISHED)):
         with pytest.raises(HubError):
-            hub.download(api, repo, found, home)
+            hub.bring_home(api, repo, found, home)
     assert (home / "checkpoint-12").is_dir()
 
 
@@ -182,32 +182,30 @@ def test_a_checkpoint_without_its_state_is_none_and_the_missing_file_is_named(
 ) -> None:
     repo = push(**{"checkpoint-12__optimizer.bin": "x"})
     with pytest.raises(HubError) as caught:
-        hub.download(api, repo, hub.Delivered(12), tmp_path / "home")
+        hub.bring_home(api, repo, hub.Delivered(12), tmp_path / "home")
     assert caught.value.code == "download_failed"
-    assert str(caught.value).startswith(f"the files of {repo} could not be downloaded: ")
-    assert "checkpoint-12/training_state.json is missing in the download" in str(caught.value)
-    assert caught.value.hint == "what has arrived is kept; the same command resumes from there"
+    assert str(caught.value).startswith(f"the files of {repo} did not come home: ")
+    assert "checkpoint-12/training_state.json is not among what came" in str(caught.value)
+    assert caught.value.hint == "what has arrived is kept, and the same call again goes on from there"
 
 
 def test_no_more_comes_than_is_expected(api: HfApi, push: Push, tmp_path: Path) -> None:
     repo, home = push(**checkpoint(12, **{"checkpoint-12__more": "more"})), tmp_path / "home"
     for bound in (Bound(files=1), Bound(size_bytes=5)):
         with pytest.raises(HubError) as caught:
-            hub.download(api, repo, hub.Delivered(12), home, bound=bound)
+            hub.bring_home(api, repo, hub.Delivered(12), home, bound=bound)
         assert caught.value.code == "too_much"
-        assert str(caught.value).startswith(f"the files of {repo} are refused. 2 files of 0.0 GB are more than")
+        assert str(caught.value).startswith(f"what {repo} holds is refused. 2 files of 0.0 GB are more than")
         assert caught.value.hint == RAISE_BOUND
     assert not home.exists()
-    hub.download(api, repo, hub.Delivered(12), home, bound=Bound(files=2, size_bytes=6))
+    hub.bring_home(api, repo, hub.Delivered(12), home, bound=Bound(files=2, size_bytes=6))
     assert (home / "checkpoint-12" / "more").read_text() == "more"
 
 
 def test_a_file_under_a_name_that_is_ours_stays_on_the_hub_and_is_said(api: HfApi, push: Push, tmp_path: Path) -> None:
     repo, home = push(**checkpoint(12, **{"checkpoint-12__.arriving__state": "x"})), tmp_path / "home"
-    left = hub.download(api, repo, hub.Delivered(12), home)
-    assert left == [
-        "'checkpoint-12/.arriving/state' was left on the Hub: the name is reserved for incomplete downloads."
-    ]
+    left = hub.bring_home(api, repo, hub.Delivered(12), home)
+    assert left == ["'checkpoint-12/.arriving/state' was left on the Hub: the name is kept for what is still arriving."]
     assert [path.name for path in (home / "checkpoint-12").iterdir()] == ["training_state.json"]
 
 
@@ -217,7 +215,7 @@ def test_nothing_comes_through_a_link(api: HfApi, push: Push, tmp_path: Path) ->
     (tmp_path / "elsewhere").mkdir()
     (home / "checkpoint-12").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(HomeError):
-        hub.download(api, repo, hub.Delivered(12), home)
+        hub.bring_home(api, repo, hub.Delivered(12), home)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -245,10 +243,10 @@ def test_everything_is_read_at_the_one_commit_that_was_looked_at(
             return _ask(*args, **options)
 
         monkeypatch.setattr(api, name, recorded)
-    hub.download(api, repo, hub.Delivered(0, FINISHED), tmp_path / "finished")
+    hub.bring_home(api, repo, hub.Delivered(0, FINISHED), tmp_path / "finished")
     assert asked_at == [("get_paths_info", commit), ("snapshot_download", commit)]
     asked_at.clear()
-    hub.download(api, repo, hub.Delivered(4), tmp_path / "checkpoint")
+    hub.bring_home(api, repo, hub.Delivered(4), tmp_path / "checkpoint")
     assert asked_at == [("list_repo_tree", commit), ("snapshot_download", commit)]
     assert not (tmp_path / "checkpoint" / guard.FACTS).exists()
 
@@ -311,9 +309,9 @@ def test_a_user_that_cannot_be_read_is_an_error_that_names_the_address(
     api: HfApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "whoami", lambda: ["no user"])
-    with pytest.raises(HubError, match=r"^The Hub's record of the token's user cannot be used: ") as caught:
+    with pytest.raises(HubError, match=r"^What the Hub says of the token's user cannot be used: ") as caught:
         hub.whoami(api)
-    assert (caught.value.hint, caught.value.code) == ("check HF_ENDPOINT if it is set", "unreachable")
+    assert (caught.value.hint, caught.value.code) == ("check HF_ENDPOINT where it is set", "unreachable")
 
 
 def test_a_download_that_the_disk_ends_names_the_repository_and_the_cause(
@@ -324,8 +322,8 @@ def test_a_download_that_the_disk_ends_names_the_repository_and_the_cause(
 
     repo = push(**checkpoint(4))
     monkeypatch.setattr(api, "snapshot_download", full)
-    with pytest.raises(HubError, match=f"^the files of {repo} could not be downloaded: No space left on device$"):
-        hub.download(api, repo, hub.Delivered(4), tmp_path / "home")
+    with pytest.raises(HubError, match=f"^the files of {repo} did not come home: No space left on device$"):
+        hub.bring_home(api, repo, hub.Delivered(4), tmp_path / "home")
 
 
 def refused(status: int, kind: type[errors.HfHubHTTPError] = errors.HfHubHTTPError) -> Exception:
@@ -365,15 +363,15 @@ TOKENS = "make a new one at https://huggingface.co/settings/tokens, and: export 
         (refused(500), "unreachable", "the Hub answered 500", BROKEN),
         (refused(503), "unreachable", "the Hub answered 503", BROKEN),
         (refused(418), "hub_error", "the Hub answered 418 when asked about jane/x",
-         "look at https://status.huggingface.co, and at HF_ENDPOINT if it is set"),
-        (errors.HFValidationError("x"), "no_such_model", "jane/x is not the name of a repository",
+         "look at https://status.huggingface.co, and at HF_ENDPOINT where it is set"),
+        (errors.HFValidationError("x"), "no_such_model", "jane/x is no name of a repository",
          "write it as on the Hub: black-forest-labs/FLUX.1-dev"),
-        (errors.OfflineModeIsEnabled("x"), "offline", "HF_HUB_OFFLINE is set, so the Hub was not asked",
+        (errors.OfflineModeIsEnabled("x"), "offline", "HF_HUB_OFFLINE is set, so nothing was asked",
          "unset HF_HUB_OFFLINE"),
         (httpx2.ConnectError("x"), "unreachable", "the Hub does not answer (ConnectError)", "check the network"),
         (httpx2.InvalidURL("x"), "unreachable", "the Hub does not answer (InvalidURL)", "HF_ENDPOINT"),
         (errors.LocalEntryNotFoundError("x"), "unreachable", "the Hub does not answer (LocalEntryNotFoundError)",
-         "check the network, and HF_ENDPOINT if it is set"),
+         "check the network, and HF_ENDPOINT where it is set"),
         (ValueError("x"), "unreachable", "the Hub does not answer (ValueError)", "check the network"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from fluxlora.vast.labels import Label
 @pytest.mark.parametrize(
     ("names", "code", "message", "hint"),
     [
-        ({"run": "a", "prefix": "a b"}, "bad_label_prefix", "'a b' cannot be the prefix of a label.", "digits"),
+        ({"run": "a", "prefix": "a b"}, "bad_label_prefix", "'a b' cannot begin a label.", "digits"),
         ({"run": "a b"}, "bad_run_name", "'a b' is not a name for a run.", "up to 64 letters"),
         ({"run": "training"}, "bad_run_name", "'training'", "Choose another"),
         ({"run": "a", "presets": ("512", "x+y")}, "bad_preset_name", "'x+y' is not a name for a preset.", "'_'"),

@@ -129,14 +129,12 @@ def test_what_keeps_this_computer_out_of_every_instance_is_named(
     with pytest.raises(InputError) as caught:
         login.require()
     assert caught.value.code == "no_login"
-    assert (
-        str(caught.value) == f"This computer cannot log in to instances: {login.key_file}: No such file or directory."
-    )
-    assert "an existing private key" in caught.value.hint
+    assert str(caught.value) == f"No instance can be entered from here: {login.key_file}: No such file or directory."
+    assert "a private key that is there" in caught.value.hint
 
     login.key_file.touch()
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     with pytest.raises(InputError) as caught:
         login.require()
-    assert (caught.value.code, str(caught.value)) == ("no_login", "ssh is not installed.")
+    assert (caught.value.code, str(caught.value)) == ("no_login", "There is no ssh here.")
     assert "OpenSSH" in caught.value.hint

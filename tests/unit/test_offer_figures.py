@@ -218,15 +218,15 @@ def test_before_there_is_an_offer_the_reference_card_behind_a_gigabit_counts() -
         ({"price_per_hour": -1.0}, "impossible figures", "has -1 as its price"),
         ({"duration_seconds": float("inf")}, "impossible figures", "has inf as its guaranteed time"),
         ({"reliability": 1.01}, "impossible figures", "has 1.01 as its reliability"),
-        ({"inet_down_mbps": 100_001.0}, "impossible figures", "claims a network of 100001 Mbit/s"),
-        ({"inet_up_mbps": 200_000.0}, "impossible figures", "claims a network of 200000 Mbit/s"),
+        ({"inet_down_mbps": 100_001.0}, "impossible figures", "claims a line of 100001 Mbit/s"),
+        ({"inet_up_mbps": 200_000.0}, "impossible figures", "claims a line of 200000 Mbit/s"),
         ({"storage_usd_per_hour": 0.4}, "impossible figures", "asks $0.4 an hour, nothing for its GPU"),
         ({"storage_usd_per_hour": -0.1}, "impossible figures", "asks $0.4 an hour, nothing for its GPU"),
         ({"storage_usd_per_hour": float("inf")}, "impossible figures", "asks $0.4 an hour, nothing for its GPU"),
         ({"price_per_hour": 0.0}, "impossible figures", "asks $0 an hour, nothing for its GPU"),
-        ({"storage_usd_per_gb_month": 2.88}, "impossible figures", "asks more for its storage than in total"),
-        ({"gpu_name": ""}, "speed unknown", "is a GPU without a name, whose speed is not known"),
-        ({"gpu_name": "Z1000"}, "speed unknown", "is a Z1000, whose speed is not known"),
+        ({"storage_usd_per_gb_month": 2.88}, "impossible figures", "asks more for its storage than for everything"),
+        ({"gpu_name": ""}, "speed unknown", "is a GPU without a name, of which nothing is known"),
+        ({"gpu_name": "Z1000"}, "speed unknown", "is a Z1000, of which nothing is known"),
         ({"duration_seconds": 3600.0}, "guaranteed time", "has 1.0 hours guaranteed, "),
     ],
 )
@@ -261,7 +261,7 @@ def test_an_offer_that_just_has_what_is_needed_fits(changes: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("wish", "changes", "reason"),
     [
-        ({"verified": False}, {"verification": "deverified"}, "was verified and is no longer"),
+        ({"verified": False}, {"verification": "deverified"}, "was verified once and is no longer"),
         ({"gpu_names": ("A40",)}, {}, "is a RTX 4090"),
         ({"countries": ("NO",)}, {"geolocation": "Oregon, US"}, "is in US"),
         ({"countries": ("NO",)}, {"geolocation": ""}, "is in an unknown country"),
@@ -269,9 +269,9 @@ def test_an_offer_that_just_has_what_is_needed_fits(changes: dict[str, Any]) -> 
         ({"max_price_per_hour": 0.39}, {}, "costs $0.400 an hour, $0.39 allowed"),
         ({"num_gpus": 2}, {}, "has 1 GPUs, 2 needed"),
         ({"interruptible": True}, {"min_bid_per_hour": 0.5, "on_demand_per_hour": 0.4},
-         "costs less on demand than its minimum bid"),
+         "costs less on demand than its least bid"),
         ({"duration_hours": 1000.0}, {"duration_seconds": 3600.0 * 999}, "has 999.0 hours guaranteed, 1000.0 needed "
-         "if it is slow"),
+         "if it goes slowly"),
     ],
 )  # fmt: skip
 def test_a_wish_that_is_missed_is_said_in_these_words(
@@ -336,7 +336,9 @@ def test_a_price_below_three_tenths_of_the_median_of_the_same_gpu_is_bait(share:
     ranking = rank([*usual, lure], NEED)
     assert (9 in [ranked.offer.id for ranked in ranking.fitting]) is kept
     if not kept:
-        assert ranking.refused[0].reason == (f"asks ${0.36 * share:.3f} an hour for a GPU that costs $0.36 elsewhere")
+        assert ranking.refused[0].reason == (
+            f"asks ${0.36 * share:.3f} an hour for a GPU that is worth $0.36 elsewhere"
+        )
 
 
 def test_three_offers_say_nothing_about_what_is_usual() -> None:
@@ -353,7 +355,7 @@ def test_a_price_is_that_of_one_gpu() -> None:
         for number in range(4)
     ]
     lure = replace(two[0], id=9, price_per_hour=0.04 + 0.2)
-    assert "asks $0.100 an hour for a GPU that costs $0.36 elsewhere" in [
+    assert "asks $0.100 an hour for a GPU that is worth $0.36 elsewhere" in [
         refused.reason for refused in rank([*two, lure], need).refused
     ]
 
@@ -430,7 +432,7 @@ def test_the_table_says_what_it_leaves_out() -> None:
     assert Ranking((), ()).lines() == ["No offer fits."]
     many = Ranking((found,) * 12, (), cut_at=1.5).lines()
     assert len(many) == 1 + 10 + 2
-    assert many[-2:] == ["2 more fit and cost more", "Offers above $1.50 an hour were not searched."]
+    assert many[-2:] == ["2 more fit and cost more", "Offers above $1.50 an hour were not looked at."]
     assert len(Ranking((found,) * 10, ()).lines()) == 11
     gone = [
         Refused(replace(PLAIN, id=5), Refusal("rented", "is rented")),
@@ -449,9 +451,9 @@ def test_what_a_bid_saves_and_loses_is_said_below_the_table() -> None:
     found = ranked(min_bid_per_hour=0.2)
     bid = replace(found, bid=Bid(0.25, 0.1))
     told = (
-        "Interruptible: the bid is $0.250 an hour, the minimum $0.200. It is assumed to be taken away "
-        f"{0.1 * found.cost.hours.total:.1f} times, and ${found.cost.retry:.2f} of the cost are for repeating the "
-        "lost work."
+        "Interruptible: $0.250 an hour is bid, $0.200 is the least. It is assumed to be taken away "
+        f"{0.1 * found.cost.hours.total:.1f} times, and ${found.cost.retry:.2f} of the cost are for doing again what "
+        "is lost then."
     )
     assert Ranking((bid,), ()).lines()[-1] == f"{told} Nothing fits on demand."
     for gpu, words in ((1.0, "$1.00 less"), (0.0, "$0.00 less"), (-1.0, "$1.00 MORE")):
@@ -460,7 +462,7 @@ def test_what_a_bid_saves_and_loses_is_said_below_the_table() -> None:
             f"{told} That is {words} than the cheapest on demand, ${fixed.cost.total:.2f}."
         )
     least = replace(bid, offer=replace(bid.offer, min_bid_per_hour=None))
-    assert "the minimum $0.000" in Ranking((least,), ()).lines()[-1]
+    assert "$0.000 is the least" in Ranking((least,), ()).lines()[-1]
     assert len(Ranking((found, bid), ()).lines()) == 3
 
 
@@ -496,9 +498,9 @@ def test_an_offer_says_what_may_be_lost_on_others_before_it_no_longer_fits() -> 
 @pytest.mark.parametrize(
     ("wish", "kind", "words", "usd", "hours"),
     [
-        ({"budget_usd": 10.0}, "budget", "for the run and its end, $10.00 remain", True, False),
-        ({"budget_usd": 10.0, "deadline_hours": 2.0}, "budget", "$10.00 remain", True, True),
-        ({"deadline_hours": 2.0}, "deadline", "hours for the run and its end, 2.0 remain", False, True),
+        ({"budget_usd": 10.0}, "budget", "for the run and its end, $10.00 are left", True, False),
+        ({"budget_usd": 10.0, "deadline_hours": 2.0}, "budget", "$10.00 are left", True, True),
+        ({"deadline_hours": 2.0}, "deadline", "hours for the run and its end, 2.0 are left", False, True),
     ],
 )
 def test_a_run_that_does_not_fit_says_by_how_much(

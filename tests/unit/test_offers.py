@@ -124,7 +124,7 @@ def test_ranking_does_not_depend_on_the_order_of_the_offers() -> None:
         ("compute_cap", 1300, "torch"),
         ("cpu_arch", "arm64", "architecture"),
         ("inet_down_mbps", 100.0, "down"),
-        ("inet_down_mbps", 1e6, "claims a network"),
+        ("inet_down_mbps", 1e6, "claims a line"),
         ("inet_up_mbps", 10.0, "up"),
         ("inet_up_mbps", None, "no rate up"),
         ("direct_ports", 0, "direct ports"),
@@ -162,9 +162,9 @@ def test_an_offer_that_does_not_fit_is_refused_with_the_reason(field: str, value
         ({"avoid": Avoid(host_ids=frozenset({307092}))}, "failed"),
         ({"avoid": Avoid(addresses=frozenset({"203.0.113.42"}))}, "failed"),
         ({"max_price_per_hour": 0.4}, "allowed"),
-        ({"budget_usd": 0.5}, "for the run and its end, $0.50 remain"),
-        ({"deadline_hours": -1.0}, "hours for the run and its end, -1.0 remain"),
-        ({"deadline_hours": 1.0}, "hours for the run and its end, 1.0 remain"),
+        ({"budget_usd": 0.5}, "for the run and its end, $0.50 are left"),
+        ({"deadline_hours": -1.0}, "hours for the run and its end, -1.0 are left"),
+        ({"deadline_hours": 1.0}, "hours for the run and its end, 1.0 are left"),
         ({"duration_hours": 1e6}, "guaranteed"),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_gpu_of_which_nothing_is_known_is_refused_and_one_with_figures_is_mark
     new = replace(SAMPLE, gpu_name="RTX 7090")
     assert "speed estimated" in only(new).lines()[1]
     ranking = only(replace(new, dlperf=None, total_flops=None))
-    assert "speed is not known" in ranking.refused[0].reason
+    assert "nothing is known" in ranking.refused[0].reason
 
 
 def test_the_table_shows_the_ten_best_counts_the_rest_and_tells_each_refusal_on_request() -> None:
@@ -286,4 +286,4 @@ def test_a_bid_keeps_what_an_hour_may_cost_with_its_storage() -> None:
 def test_what_costs_less_on_demand_is_not_bid_for() -> None:
     dear = replace(SAMPLE, min_bid_per_hour=0.4, on_demand_per_hour=0.3)
     (refused,) = rank([dear], replace(NEED, interruptible=True)).refused
-    assert refused.reason == "costs less on demand than its minimum bid"
+    assert refused.reason == "costs less on demand than its least bid"

@@ -68,9 +68,9 @@ def test_the_body_of_a_refusal_decides_what_it_means(
     ("status", "body", "kind", "code", "message", "hint"),
     [
         (404, [], VastError, "not_found", "vast.ai: there is none.", ""),
-        (404, None, Unavailable, "unavailable", "vast.ai answered 404, and not with its API.", "proxy"),
-        (200, [], Unavailable, "unavailable", "vast.ai answered 200, and not with its API.", "proxy"),
-        (502, None, Unavailable, "unavailable", "vast.ai answered 502, and not with its API.", "proxy"),
+        (404, None, Unavailable, "unavailable", "vast.ai answered 404 with something that is not its API.", "proxy"),
+        (200, [], Unavailable, "unavailable", "vast.ai answered 200 with something that is not its API.", "proxy"),
+        (502, None, Unavailable, "unavailable", "vast.ai answered 502 with something that is not its API.", "proxy"),
         (429, None, RateLimited, "rate_limited", "vast.ai is asked too often: slow down", WAIT),
     ],
 )

@@ -218,7 +218,7 @@ def test_one_that_is_dearer_than_it_may_be_has_failed(clock: Clock, price: float
         return
     error = failing(clock, answer, highest_price=0.41)
     assert error.code == "price_changed"
-    assert str(error).endswith("costs $0.4101 an hour, and at most $0.4100 is allowed.")
+    assert str(error).endswith("costs $0.4101 an hour, and $0.4100 is the most it may.")
     assert arrive(clock, answer).id == ID, "where there is no limit"
 
 
@@ -236,7 +236,7 @@ def test_the_direct_address_is_waited_for_a_minute_and_then_the_proxy_is_taken(c
 def test_one_that_runs_without_any_address_has_failed_after_a_minute(clock: Clock) -> None:
     error = failing(clock, page(PORTLESS | {"ssh_host": None, "ssh_port": None}))
     assert (error.code, clock.now) == ("no_ports", 60)
-    assert str(error).endswith("runs, but has no address for ssh.")
+    assert str(error).endswith("runs, and has no address for ssh.")
 
 
 def test_what_an_instance_has_cost_is_its_disk_from_the_rent_on_and_its_gpu_while_it_ran(clock: Clock) -> None:
@@ -344,7 +344,7 @@ def test_without_credit_a_stopped_one_is_named_with_what_its_disk_costs(clock: C
     assert (error.code, error.instance_id) == ("no_credit", ID)
     assert f"vast.ai has stopped instance {ID} of my-style: the account has no credit." in str(error)
     assert "https://cloud.vast.ai/billing/" in error.hint
-    assert "Its disk still costs money: " in error.hint
+    assert "Its disk is billed on: " in error.hint
     assert "`fluxlora destroy my-style`" in error.hint
 
 
@@ -352,7 +352,7 @@ def test_two_of_a_run_are_never_made_three(clock: Clock) -> None:
     error, replay = refused(page(RUNNING | {"id": 9}, RUNNING | {"id": 7}))
     assert (error.code, error.instance_id) == ("duplicate_instances", 7)
     assert "my-style has 2 instances: 7, 9." in str(error)
-    assert "`fluxlora destroy my-style` destroys the oldest" in error.hint
+    assert "`fluxlora destroy my-style` ends the oldest" in error.hint
     assert len(replay.requests) == 1
 
 
@@ -361,9 +361,7 @@ def test_one_with_other_presets_is_not_taken(clock: Clock, presets: str, words: 
     error, _ = refused(page(RUNNING | {"label": f"fluxlora/my-style/{presets}"}))
     assert (error.code, error.instance_id) == ("presets_differ", ID)
     assert f"my-style already has instance {ID}, rented for {words}." in str(error)
-    assert (
-        "`fluxlora destroy my-style` or `ansible-playbook destroy.yml -e run_name=my-style` destroys it." in error.hint
-    )
+    assert "`fluxlora destroy my-style` or `ansible-playbook destroy.yml -e run_name=my-style` ends it." in error.hint
     assert f"instance {ID} costs $0.4100 an hour" in error.hint
 
 
@@ -384,15 +382,13 @@ def test_an_offer_that_is_gone_makes_room_for_the_next_one(clock: Clock) -> None
     error, _ = refused(NONE, gone)
     assert (error.code, error.instance_id) == ("no_offer", None)
     assert str(error) == "No offer is left for my-style. Offer 1 was gone."
-    assert error.hint.startswith("No instance is left that costs money. Run the command again for new offers")
+    assert error.hint.startswith("Nothing is left that costs money. Run it again for fresh offers")
 
 
 def test_a_rent_without_a_reply_is_looked_up_for_two_minutes_and_never_repeated(clock: Clock) -> None:
     with vast(NONE, DROPPED, NONE, FAILING, page(RUNNING)) as (account, replay):
         ensured = ensure(account)
-    assert (
-        ensured.attempts[0].sentence == f"The reply to renting offer 1 was lost; instance {ID} was found by its label."
-    )
+    assert ensured.attempts[0].sentence == f"The reply to renting offer 1 was lost; its label led to instance {ID}."
     assert clock.waits == [2, 2]
     assert len(asked(replay, "PUT")) == 1
 
@@ -410,7 +406,7 @@ def test_a_rent_without_a_reply_is_looked_up_for_two_minutes_and_never_repeated(
 def test_a_refusal_that_no_other_offer_changes_ends_it_with_nothing_left(clock: Clock) -> None:
     error, replay = refused(NONE, (403, {"error": "x", "msg": "no"}), choices=[Choice(Offer(1)), Choice(Offer(2))])
     assert error.code == "forbidden"
-    assert error.hint.endswith("user_write. No instance is left that costs money.")
+    assert error.hint.endswith("user_write. Nothing is left that costs money.")
     assert len(asked(replay, "PUT")) == 1
 
 
@@ -457,8 +453,8 @@ def test_no_more_are_tried_than_allowed_and_then_all_that_failed_is_said(clock: 
     assert len(asked(replay, "PUT")) == 1
     assert str(error).startswith(f"my-style got no usable instance. Instance {ID} on machine {MACHINE} will not run")
     assert "Rented offer" not in str(error)
-    assert error.hint.startswith("No instance is left that costs money. The attempts cost $0.")
-    assert error.hint.endswith("Run the command again to try other machines.")
+    assert error.hint.startswith("Nothing is left that costs money. The attempts cost $0.")
+    assert error.hint.endswith("Run it again to try other machines.")
     assert error.instance_id is None
 
 
@@ -471,7 +467,7 @@ def test_what_no_longer_fits_after_a_failure_is_not_rented(clock: Clock) -> None
     tight = replace(CHOICES[2], spare_hours=0.0)
     failing_late = (NONE, MADE, page(LOADING), BROKEN, *ENDED)
     error, replay = refused(*failing_late, choices=[CHOICES[0], tight])
-    assert "Offer 3 no longer fits into the remaining budget and time." in str(error)
+    assert "Offer 3 no longer fits into what is left." in str(error)
     assert len(asked(replay, "PUT")) == 1
     with vast(*failing_late, MADE, page(RUNNING)) as (account, _):
         assert ensure(account, [CHOICES[0], replace(CHOICES[2], spare_hours=1.0)]).changed
@@ -529,14 +525,14 @@ def test_a_limit_that_limits_nothing_is_refused(limits: dict[str, Any]) -> None:
 def test_an_instance_that_was_found_and_fails_is_kept_with_its_price(clock: Clock) -> None:
     error, replay = refused(page(sample("instance_exited_crash")))
     assert (error.code, error.instance_id) == ("instance_failed", ID)
-    assert error.hint.startswith(f"It was kept because it may have checkpoints, and instance {ID} costs $0.41")
+    assert error.hint.startswith(f"It was kept, for it may hold checkpoints, and instance {ID} costs $0.41")
     assert asked(replay, "DELETE", "PUT") == []
 
 
 def test_one_that_was_found_and_is_gone_meanwhile_costs_nothing(clock: Clock) -> None:
     error, _ = refused(page(RUNNING), NONE)
     assert (error.code, error.instance_id) == ("instance_gone", None)
-    assert "so it costs nothing. Run the command again to rent another one." in error.hint
+    assert "so it costs nothing. Run it again for another." in error.hint
 
 
 def test_a_fault_of_vast_ai_while_one_is_there_names_it_and_the_command_that_ends_it(clock: Clock) -> None:
@@ -544,7 +540,7 @@ def test_a_fault_of_vast_ai_while_one_is_there_names_it_and_the_command_that_end
         error, _ = refused(*answers)
         assert (error.code, error.instance_id) == ("unavailable", ID)
         assert error.hint == (
-            f"Try again in a minute. Instance {ID} costs money; destroy it with `fluxlora destroy my-style`."
+            f"Try again in a minute. Instance {ID} costs money; end it with `fluxlora destroy my-style`."
         )
 
 
@@ -591,9 +587,9 @@ def test_of_two_that_were_rented_at_once_the_older_stays(clock: Clock, tmp_path:
 def test_one_of_another_prefix_is_ended_with_vast_ais_own_command(clock: Clock) -> None:
     rent = replace(RENT, label=Label("my-style", ("512", "lokr"), "other"))
     error, _ = refused(NONE, MADE, FAILING, rent=rent)
-    assert f"destroy it with `vastai destroy instance {ID}`." in error.hint
+    assert f"end it with `vastai destroy instance {ID}`." in error.hint
     error, _ = refused(page(RUNNING | {"label": "other/my-style/512"}), rent=rent)
-    assert error.hint.endswith(f"`vastai destroy instance {ID}` destroys it.")
+    assert error.hint.endswith(f"`vastai destroy instance {ID}` ends it.")
 
 
 def test_a_rent_is_written_down_with_all_that_later_runs_want_to_know(clock: Clock, tmp_path: Path) -> None:
@@ -658,7 +654,7 @@ def test_what_was_found_is_remembered_once_with_what_the_list_says(clock: Clock,
 def test_one_that_failed_and_cannot_be_destroyed_is_named_with_what_ends_it(clock: Clock) -> None:
     error, replay = refused(NONE, MADE, BROKEN, FAILING)
     assert (error.code, error.instance_id) == ("unavailable", ID)
-    assert f"Instance {ID} costs money; destroy it with `fluxlora destroy my-style`." in error.hint
+    assert f"Instance {ID} costs money; end it with `fluxlora destroy my-style`." in error.hint
     assert len(asked(replay, "PUT")) == 1
 
 
@@ -686,7 +682,7 @@ def test_an_instance_is_gone_when_two_looks_have_not_found_it_and_not_after_one(
     assert clock.waits == [5, 5, 5, 5]
     assert [(attempt.code, attempt.sentence) for attempt in ensured.attempts] == [
         ("destroyed", f"Instance {ID} was destroyed."),
-        ("asked_again", "vast.ai was asked 2 times until the list no longer had it."),
+        ("asked_again", "vast.ai was asked 2 times until the list agreed."),
     ]
 
 
@@ -753,7 +749,7 @@ def test_one_that_cannot_be_seen_to_be_gone_is_not_called_gone(clock: Clock) -> 
     with pytest.raises(DestroyUnverified) as raised:
         absent(FAILING, FINE, FAILING, target=ID)
     assert clock.now == 180
-    assert f"instance {ID} was destroyed, but this could not be verified. vast.ai: oops" in str(raised.value)
+    assert f"instance {ID} was told to end, but not seen to be gone. vast.ai: oops" in str(raised.value)
     assert raised.value.instance_id == ID
     # One look without it and then silence proves nothing.
     with pytest.raises(DestroyUnverified):
@@ -961,7 +957,7 @@ def test_another_host_key_is_not_waited_for(clock: Clock, login: Login, port: in
 
     error, _ = refused(page(at(port)[1]["instances"][0]), login=login)
     assert error.hint.startswith(
-        f"If it was recycled, remove {login.known_hosts_dir / str(ID)} and run the command again. It was"
+        f"If it was recycled, remove {login.known_hosts_dir / str(ID)} and run it again. It was"
     )
 
 

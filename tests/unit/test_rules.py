@@ -57,7 +57,7 @@ CASES: dict[str, tuple[Figures, str, Figures]] = {
     ),
     "lora_learning_rate": (
         figures(learning_rate=1e-3),
-        "use 1e-4",
+        "take 1e-4",
         figures("1024", "aggressive"),
     ),
     "learning_rate_of_a_high_rank": (
@@ -67,17 +67,17 @@ CASES: dict[str, tuple[Figures, str, Figures]] = {
     ),
     "lokr_learning_rate": (
         figures("1024", "lokr", learning_rate="1e-4"),
-        "use 0.001",
+        "take 0.001",
         figures("1024", "lokr"),
     ),
     "lokr_on_a_small_batch": (
         figures("1024", "lokr", train_batch_size=1),
-        "so that it has 4",
+        "so that it sees 4",
         figures("1024", "lokr", "24gb"),
     ),
     "four_bits_and_lion": (
         figures(base_model_precision="nf4-bnb", optimizer="bnb-lion8bit"),
-        "use adamw_bf16",
+        "take adamw_bf16",
         figures(base_model_precision="nf4-bnb"),
     ),
     "so_high_a_rank": (
@@ -92,12 +92,12 @@ CASES: dict[str, tuple[Figures, str, Figures]] = {
     ),
     "what_loads_a_lokr": (
         figures("1024", "lokr"),
-        "in diffusers since 0.42.1",
+        "in diffusers from 0.42.1 on",
         figures(),
     ),
     "an_experimental_target": (
         figures("1024", "context"),
-        "unknown effect",
+        "nobody knows",
         figures("1024", "mmdit"),
     ),
     "some_captions_are_left_out": (
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[Figures, str, Figures]] = {
     ),
     "every_data_backend_keeps_a_picture": (
         figures(data=pictures((800, 600))),
-        "has no image to train on",
+        "left without an image",
         figures(data=pictures((800, 600), (1024, 1024))),
     ),
     "every_bucket_fills_a_batch": (
@@ -147,17 +147,17 @@ CASES: dict[str, tuple[Figures, str, Figures]] = {
     ),
     "one_resolution_means_one_size": (
         figures(datasets=backends({**_HALF, "resolution": 0.5})),
-        "768 pixels for squares and as 704",
+        "768 pixels in squares and for 704",
         figures(datasets=backends({**_HALF, "resolution": 1.0})),
     ),
     "buckets_are_known": (
         figures(datasets=backends({"crop_aspect": "random", "crop_aspect_buckets": [1.0, 1.5]})),
-        "2 aspects at random",
+        "2 aspects by lot",
         figures(datasets=backends({"crop_aspect": "closest", "crop_aspect_buckets": [1.0, 1.5]})),
     ),
     "several_gpus_start_at_once": (
         figures(others={"provision_num_gpus": 2}),
-        "fails at its first start",
+        "ends at its first start",
         figures(version="4.10.1", others={"provision_num_gpus": 2}),
     ),
     "several_gpus_share_every_bucket": (
@@ -197,12 +197,12 @@ CASES: dict[str, tuple[Figures, str, Figures]] = {
     "epochs_last_as_long_as_the_steps": (
         figures(gradient_accumulation_steps=4, ignore_final_epochs=False),
         "An epoch has 6 batches, so 1.5 steps of simpletuner_gradient_accumulation_steps 4; SimpleTuner counts 2, and "
-        "its epochs end after 3750 of 5000 steps",
+        "its epochs are over after 3750 of 5000 steps",
         figures(gradient_accumulation_steps=4),
     ),
     "checkpoints_are_pushed_only_where_that_is_wanted": (
         figures(push_checkpoints_to_hub=False),
-        "still pushes every checkpoint's adapter: turn simpletuner_push_to_hub off too",
+        "pushes every checkpoint's adapter all the same: turn simpletuner_push_to_hub off too",
         figures(push_checkpoints_to_hub=False, version="4.10.1"),
     ),
     "a_checkpoint_before_the_end": (
@@ -325,7 +325,7 @@ def test_a_rule_says_in_one_sentence_what_it_watches_over() -> None:
 @pytest.mark.parametrize(
     ("name", "looked_at", "words"),
     [
-        ("lora_learning_rate", figures(learning_rate=1e-5), "learns almost nothing"),
+        ("lora_learning_rate", figures(learning_rate=1e-5), "learns next to nothing"),
         ("lokr_learning_rate", figures("1024", "lokr", learning_rate=5e-3), "far above the 0.001"),
         ("the_card_has_room", figures(others={"provision_gpu_ram_gb": 24}), "provision_gpu_ram_gb is 24"),
         (
@@ -336,9 +336,9 @@ def test_a_rule_says_in_one_sentence_what_it_watches_over() -> None:
         (
             "epochs_last_as_long_as_the_steps",
             figures(max_train_steps=0, num_train_epochs=10, gradient_accumulation_steps=4, version="4.10.1"),
-            "end after 15 of 20 steps: set simpletuner_max_train_steps to 15 and simpletuner_num_train_epochs to 0",
+            "over after 15 of 20 steps: set simpletuner_max_train_steps to 15 and simpletuner_num_train_epochs to 0",
         ),
-        ("lokr_learning_rate", figures("1024", "lokr", optimizer="optimi-lion", learning_rate=5e-5), "use 0.0002"),
+        ("lokr_learning_rate", figures("1024", "lokr", optimizer="optimi-lion", learning_rate=5e-5), "take 0.0002"),
         (
             "what_an_interruption_costs",
             figures("80gb", "1024", checkpointing_steps=500),

@@ -50,7 +50,7 @@ def test_playbooks_in_a_folder_above_that_everybody_may_write_to_are_nobodys_pro
 def test_a_named_project_without_playbooks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(PROJECT_VARIABLE, str(tmp_path / "gone"))
-    with pytest.raises(InputError, match=r"names .*gone, which does not contain") as refused:
+    with pytest.raises(InputError, match=r"names .*gone, which does not hold") as refused:
         project_dir()
     assert refused.value.code == "no_project"
 

@@ -158,7 +158,7 @@ def test_any_text_is_json_or_one_sentence(text: str | bytes) -> None:
         ('{"phase": "training", "checkpoints": [6, "12"]}', "checkpoints.1 should be a valid integer"),
         (json.dumps({"phase": "training", "errors": ["x"] * 101}), "errors: list should have at most 100 items"),
         ('{"step": 3}', "phase is missing"),
-        ('{"phase": "training", "phase": "finished"}', "phase occurs twice"),
+        ('{"phase": "training", "phase": "finished"}', "phase stands in it twice"),
         ("[" * 100_000, "it is nested too deep"),
         (f'{{"step": 1{"0" * 5000}}}', "it holds a number of 5001 digits"),
         ("{", "it is not JSON (Expecting property name enclosed in double quotes at line 1, column 2)"),

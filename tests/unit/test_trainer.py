@@ -42,7 +42,7 @@ def test_the_facts_are_those_of_the_release_that_speaks_for_the_line(line: str) 
 
 
 def test_a_line_that_there_is_not_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(InputError, match=r"not support SimpleTuner '1\.1'") as refused:
+    with pytest.raises(InputError, match=r"no SimpleTuner '1\.1'") as refused:
         facts("1.1")
     assert "3.1.6, 4.10.1" in refused.value.hint
 
@@ -228,7 +228,7 @@ def test_a_choice_of_a_gpu_is_refused_in_a_rehearsal() -> None:
 
 def test_a_version_that_there_is_not_is_one_error() -> None:
     [error] = compare({"simpletuner_version": "3.1.7"}, LEAST).errors
-    assert error.startswith("simpletuner_version: fluxlora does not support SimpleTuner '3.1.7'.")
+    assert error.startswith("simpletuner_version: There is no SimpleTuner '3.1.7' here.")
 
 
 GUIDES_BACKENDS = sorted(GUIDE.parent.glob("multidatabackend*.json"))

@@ -153,7 +153,7 @@ def test_a_checkpoint_that_is_a_link_or_holds_a_fifo_is_not_sent_on(tmp_path: Pa
     os.mkfifo(tmp_path / "checkpoint-4" / "pipe")
     (tmp_path / "checkpoint-8").symlink_to(tmp_path, target_is_directory=True)
     for step in (4, 8):
-        with pytest.raises(TransferError, match=r"is not a regular file|is a link to"):
+        with pytest.raises(TransferError, match=r"is no regular file|is a link to"):
             push(TARGET, tmp_path / f"checkpoint-{step}", "/anywhere")
     assert not notes.exists()
 
@@ -183,7 +183,7 @@ def test_files_and_folders_come_and_nothing_else(tmp_path: Path, far: Path, outs
     pulled = pull(TARGET, str(far), tmp_path / "home")
     assert kinds(tmp_path / "home") == {"folder checkpoint-4", "file checkpoint-4/weights", "file secret.env"}
     assert [sentence for sentence in pulled.left_out if "'link'" in sentence] == [
-        "'link' was left on the host: it is a link or not a regular file."
+        "'link' was left on the host: it is a link or no regular file."
     ]
 
 
@@ -278,7 +278,7 @@ def test_more_than_was_expected_is_refused_before_it_comes(tmp_path: Path, far: 
 
 def test_a_file_that_has_grown_since_it_was_listed_is_not_taken(tmp_path: Path, far: Path) -> None:
     changed_meanwhile(tmp_path, f"truncate -s 50M '{far}/secret.env'")
-    with pytest.raises(TransferError, match="More arrived than it had listed") as refused:
+    with pytest.raises(TransferError, match="More came than it had listed") as refused:
         pull(TARGET, str(far), tmp_path / "home", bound=Bound(size_bytes=10**6))
     assert refused.value.code == "too_much"
     assert "file secret.env" not in kinds(tmp_path / "home")

@@ -63,7 +63,7 @@ def test_a_word_that_several_names_hold_is_answered_with_them() -> None:
 
 def test_a_name_like_none_that_is_known_is_refused_all_the_same() -> None:
     (sentence,) = faults([Setting("dataset_xyzzy_plugh_frobnicate", 1)], KNOWN)
-    assert sentence.endswith("no role and no playbook reads one with a similar name.")
+    assert sentence.endswith("no role and no playbook reads one with a name like it.")
 
 
 @given(st.sampled_from(sorted(KNOWN)), st.data())
@@ -209,7 +209,7 @@ def test_every_variable_that_the_project_sets_itself_is_known_and_of_its_type() 
 def test_a_required_variable_that_is_absent_is_named_with_what_sets_it() -> None:
     sentences = missing({"simpletuner_model"}, KNOWN)
     assert not any(sentence.startswith("simpletuner_model ") for sentence in sentences)
-    assert any(re.match(r"simpletuner_datasets is not set.*a resolution preset", each) for each in sentences)
+    assert any(re.match(r"simpletuner_datasets is not set.*a preset of a resolution", each) for each in sentences)
 
 
 def test_of_a_playbook_of_somebody_else_only_names_that_begin_like_a_roles_are_looked_at() -> None:

@@ -1,4 +1,4 @@
-"""A folder of images and captions, read in the same way as SimpleTuner reads it."""
+"""A folder of pictures and captions, seen as SimpleTuner will see it."""
 
 from __future__ import annotations
 
@@ -9,55 +9,44 @@ from pathlib import Path, PurePosixPath
 from fluxlora.dataset import across, names, rules
 from fluxlora.dataset.across import Wanted
 from fluxlora.dataset.caption import CAPTION_LIMIT_BYTES, Caption
-from fluxlora.dataset.finding import FIXABLE, Finding, Severity, by_weight, error, messages, printable, warning
+from fluxlora.dataset.finding import MENDED, Finding, Severity, by_weight, error, printable, told, warning
 from fluxlora.dataset.names import Status, stem, suffix_of
 from fluxlora.dataset.picture import Look
 from fluxlora.dataset.reading import Facts, Progress, read
 from fluxlora.errors import InputError
 
 __all__ = [
-    "CAPTION_LIMIT_BYTES",
-    "FIXABLE",
-    "Dataset",
-    "Finding",
-    "Picture",
-    "Progress",
-    "Severity",
-    "Wanted",
-    "by_weight",
-    "messages",
-    "printable",
-    "scan",
-    "warning",
+    "CAPTION_LIMIT_BYTES", "MENDED", "Dataset", "Finding", "Picture", "Progress", "Severity", "Wanted", "by_weight",
+    "printable", "scan", "told", "warning",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that can be trained, by its path in the dataset; sizes in pixels as the trainer uses them."""
+    """An image that can be trained on, relative to the dataset; sizes in pixels as the trainer sorts by them."""
 
     file: str
     width: int
     height: int
     captions: int
-    # Whether its EXIF data swap its edges: the stored width is the height here.
+    # Whether its EXIF data swap its edges: as stored it is as wide as it is high here.
     turned: bool = False
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The content of a folder; `size_bytes` counts everything that is sent, so no hidden files."""
+    """What a folder holds; `size_bytes` counts all that travels, and hidden files don't."""
 
     path: Path
     pictures: tuple[Picture, ...]
     findings: tuple[Finding, ...]
     size_bytes: int
-    # The facts of each file, by its path in the folder.
+    # What each file was found to be, by its name relative to the folder.
     facts: Mapping[str, Facts] = field(default_factory=dict, repr=False)
 
     @property
     def captions(self) -> int:
-        """Number of caption lines; each is embedded."""
+        """Lines of caption; each is embedded."""
         return sum(picture.captions for picture in self.pictures)
 
 
@@ -69,15 +58,15 @@ def scan(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Read every file and report its problems. Raises InputError if there is no folder or no image.
+    """Look at every file, and say what is wrong with it. Raises InputError where there is nothing to look at.
 
-    With a `cache_dir` only files that have changed since the last call are opened.
+    With a `cache_dir` only files that have changed since the last time are opened.
     """
     wanted = wanted or Wanted()
     if not path.is_dir():
         raise InputError(
             f"There is no folder {printable(str(path))}.",
-            hint="dataset_path is the folder with the images and a .txt caption beside each.",
+            hint="dataset_path is the folder that holds the images and a .txt caption beside each.",
             code="no_dataset",
         )
     found = names.walk(path)
@@ -108,14 +97,14 @@ def scan(
 
 
 def _seen(files: Mapping[str, Status], wanted: Wanted) -> list[str]:
-    """Return the files that SimpleTuner lists as images and that can be images."""
+    """The files that SimpleTuner lists as pictures and that can be ones."""
     videos = names.videos(wanted.modern)
     return [name for name in names.listed(files, wanted.modern) if suffix_of(name).lower() not in videos]
 
 
 def _to_read(seen: list[str], files: Mapping[str, Status]) -> dict[str, Status]:
     captions = dict.fromkeys(f"{stem(name)}.txt" for name in seen)
-    return {name: files[name] for name in [*seen, *(name for name in captions if name in files)]}
+    return {name: files[name] for name in [*seen, *(each for each in captions if each in files)]}
 
 
 def _of_each(
@@ -141,14 +130,13 @@ def _no_caption(name: str, caption: str, other: str | None) -> Finding:
         name,
         "no_caption",
         "It has no caption, and SimpleTuner ends the run at the first image without one."
-        + (f" {printable(other)} is another name for SimpleTuner, by case or Unicode form." if other else ""),
+        + (f" {printable(other)} is another name to it, in case or Unicode form." if other else ""),
         f"Rename that to {short}." if other else f"Write {short} beside it, one caption a line.",
     )
 
 
 def _picture(name: str, look: Look, caption: Caption, wanted: Wanted) -> Picture:
-    """Return the image as the trainer uses it. 3.1.6 ignores the EXIF data of a PNG, and of an image with an alpha
-    channel."""
+    """3.1.6 does not see the EXIF data of a PNG, and loses those of an image with an alpha channel."""
     turned = look.turned and (wanted.modern or (look.format != "PNG" and look.mode != "RGBA"))
     width, height = (look.height, look.width) if turned else (look.width, look.height)
     return Picture(name, width, height, len(caption.lines), turned)

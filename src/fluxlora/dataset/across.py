@@ -1,4 +1,4 @@
-"""Findings from comparing the files of a dataset: copies, and words that are missing in some captions."""
+"""What only shows when the files of a dataset are compared: copies, and words that some captions lack."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from fluxlora.dataset.caption import Caption
 from fluxlora.dataset.finding import Finding, warning
 from fluxlora.dataset.picture import Look
 
-# Of 128 bits, how many may differ between an image and its recompressed copy; other photographs differ by 40 and more.
+# Bits of 128 by which a picture and its recompressed copy may differ; other photographs differ by 40 and more.
 _ALIKE_BITS = 12
-# Likenesses that are compared with all others at once; with 20,000 images this needs 80 MB.
+# Likenesses that are compared with all others at a time; 20,000 of them then take 80 MB.
 _ROWS = 256
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user expects of the dataset."""
+    """What the user means the dataset to be."""
 
-    # The word for the subject or style; captions of other images do not have it.
+    # The word that calls the subject or style; captions of other pictures do not have it.
     trigger_word: str = ""
-    # File names of images that show other things, as a shell pattern.
+    # File names of pictures that show other things, as a shell would write it.
     regularisation_pattern: str = ""
-    # The release of SimpleTuner that will read it.
+    # The SimpleTuner that will read it.
     simpletuner_version: str = "3.1.6"
 
     @property
     def modern(self) -> bool:
-        """Whether the release is 4 or newer."""
+        """Whether it is the line that begins with version 4."""
         return self.simpletuner_version[:1].isdigit() and int(self.simpletuner_version.split(".")[0]) >= 4
 
     def regularises(self, name: str) -> bool:
-        """Return whether an image shows what the subject is not."""
+        """Whether a picture is there to show what the subject is not."""
         pattern = self.regularisation_pattern
         return bool(pattern) and (fnmatch(name, pattern) or fnmatch(PurePosixPath(name).name, pattern))
 
 
 def exact(looks: Mapping[str, Look]) -> dict[str, str]:
-    """Return each file that is identical to an earlier one, with that one."""
+    """Each file that is the same to the byte as an earlier one, and that one."""
     first: dict[str, str] = {}
     return {
         name: kept
@@ -53,7 +53,7 @@ def exact(looks: Mapping[str, Look]) -> dict[str, str]:
 
 
 def near(looks: Mapping[str, Look]) -> dict[str, str]:
-    """Return each image that looks like an earlier one, with that one."""
+    """Each picture that looks like an earlier one, and that one."""
     names = [name for name, look in sorted(looks.items()) if look.likeness]
     if not names:
         return {}
@@ -71,27 +71,27 @@ def near(looks: Mapping[str, Look]) -> dict[str, str]:
 
 
 def copies(looks: Mapping[str, Look]) -> Iterator[Finding]:
-    """Return findings for images that occur twice."""
+    """Pictures that are there twice."""
     same = exact(looks)
     for name, kept in same.items():
         yield warning(
             name,
             "duplicate",
-            f"It is a copy of {kept}, so the image counts twice in the training.",
-            "Remove one of them; to give an image more weight, use `repeats`.",
+            f"It is a copy of {kept}, so the picture counts twice in the training.",
+            "Remove one of them; to weigh a picture more, use `repeats`.",
         )
     alike = near({name: look for name, look in looks.items() if name not in same})
     for name, kept in alike.items():
         yield warning(
             name,
             "near_duplicate",
-            f"It looks like {kept}, so its content counts twice in the training.",
-            "Keep the better one, unless you want both.",
+            f"It looks like {kept}, so what both show counts twice in the training.",
+            "Keep the better one, unless the likeness is meant.",
         )
 
 
 def words(captions: Mapping[str, Caption], wanted: Wanted) -> Iterator[Finding]:
-    """Return findings for captions, by the image they belong to: with or without the trigger word."""
+    """Captions by the picture they belong to: does each say what it should?"""
     others = [name for name in captions if wanted.regularises(name)]
     if wanted.regularisation_pattern and captions:
         yield from _balance(len(captions) - len(others), len(others), wanted)
@@ -105,16 +105,16 @@ def words(captions: Mapping[str, Caption], wanted: Wanted) -> Iterator[Finding]:
                 yield warning(
                     name,
                     "trigger_in_regularisation",
-                    f"A caption of this regularisation image has the trigger word {wanted.trigger_word!r}, which "
-                    "the adapter then connects with this image, too.",
-                    "Remove the word from it.",
+                    f"A caption of this regularisation picture has the trigger word {wanted.trigger_word!r}, which "
+                    "then comes to mean this picture too.",
+                    "Take the word out of it.",
                 )
         elif lacking := len(caption.lines) - having:
             yield warning(
                 name,
                 "no_trigger",
                 f"{lacking} of its {len(caption.lines)} captions lack the trigger word {wanted.trigger_word!r}, so "
-                "its content is learnt for every prompt.",
+                "what it shows is learnt for every prompt.",
                 "Write the word into each, in the same letters.",
             )
 
@@ -124,14 +124,14 @@ def _balance(subject: int, others: int, wanted: Wanted) -> Iterator[Finding]:
         yield warning(
             wanted.regularisation_pattern,
             "regularisation",
-            "No image has a name like this, so there is no image that keeps the adapter from changing everything else.",
-            "Correct plan_regularisation_pattern, or add some images of other things.",
+            "No picture has a name like this, so none keeps the adapter from changing everything else too.",
+            "Correct plan_regularisation_pattern, or add some pictures of other things.",
         )
     elif others > subject:
         yield warning(
             wanted.regularisation_pattern,
             "regularisation",
-            f"There are {others} regularisation images and {subject} of the subject, so most steps train "
+            f"{others} regularisation pictures stand beside {subject} of the subject, so most steps train "
             "something else.",
-            "Use at most as many as there are images of the subject.",
+            "Use at most as many as there are pictures of the subject.",
         )

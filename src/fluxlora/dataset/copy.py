@@ -1,4 +1,4 @@
-"""Makes a corrected copy of a dataset: problems are fixed, unusable files are left out, the original is not changed."""
+"""A corrected copy of a dataset: what can be mended is, what cannot be trained on is left out, the original stays."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from fluxlora.dataset.picture import BROKEN, Look
 from fluxlora.dataset.reading import Facts, Progress, read, spread
 from fluxlora.errors import InputError
 
-# Hidden, so that it is not sent to an instance with the copy.
+# Hidden, so that it stays at home when the copy is sent to an instance.
 _MARK = ".fluxlora-copy.json"
-# Quality of a JPEG that had to be turned: the loss is hardly visible.
+# What a JPEG that had to be turned is saved with: its own loss is hardly seen.
 _JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image of the copy; `name` is without the suffix, `captions` is None if it has no caption file."""
+    """One picture of the copy, without its suffix in `name`; `captions` are None where it has no caption file."""
 
     source: str
     name: str
@@ -45,17 +45,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Copy:
-    """The content of a copy, and sentences about what was left out or guessed."""
+    """What a copy holds, and in sentences what was left out or guessed."""
 
     source: Path
     items: tuple[Item, ...]
     left_out: tuple[str, ...]
-    # Changes with every file of the original and with every decision about it.
+    # Changes with every file of the original and with what becomes of it.
     digest: str
 
 
 def draw_up(source: Path, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Copy:
-    """Read the original, and return the content of a copy. Raises InputError if there is no such folder."""
+    """Look at the original, and say what a copy of it would hold. Raises InputError where there is no such folder."""
     if not source.is_dir():
         raise InputError(f"There is no folder {printable(str(source))}.", code="no_dataset")
     found = names.walk(source)
@@ -67,24 +67,24 @@ def draw_up(source: Path, *, cache_dir: Path | None = None, progress: Progress |
     looks = {name: fact for name in pictures if isinstance(fact := facts[name], Look)}
     items = tuple(_items(looks, captions, facts))
     left_out = tuple(_left_out(found, looks, captions, facts))
-    status = {name: asdict(status) for name, status in found.files.items()}
+    status = {name: asdict(each) for name, each in found.files.items()}
     digest = sha256(json.dumps([status, [asdict(item) for item in items]]).encode()).hexdigest()
     return Copy(source, items, left_out, digest)
 
 
 def is_written(copy: Copy, target: Path) -> bool:
-    """Return whether the target has exactly this copy. Raises InputError if the target must not be overwritten."""
+    """Whether the target holds this very copy. Raises InputError where the target is not ours to write to."""
     source, there = copy.source.resolve(), target.resolve()
     if there == source or source in there.parents or there in source.parents:
         raise InputError(
-            f"A copy of {printable(str(source))} cannot be at {printable(str(there))}: one is part of the other.",
+            f"A copy of {printable(str(source))} cannot lie at {printable(str(there))}: one is part of the other.",
             hint="Name a folder beside it.",
             code="copy_in_source",
         )
     mark = _mark(target)
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and mark.get("source") != str(source))):
         raise InputError(
-            f"{printable(str(there))} is not empty, and its content is not a copy of {printable(str(source))}.",
+            f"{printable(str(there))} is not empty, and what it holds is no copy of {printable(str(source))}.",
             hint="Name a new or an empty folder.",
             code="foreign_folder",
         )
@@ -92,7 +92,7 @@ def is_written(copy: Copy, target: Path) -> bool:
 
 
 def write(copy: Copy, target: Path, *, progress: Progress | None = None) -> tuple[str, ...]:
-    """Write the copy. Returns sentences about files that could not be fixed. Raises InputError."""
+    """Write the copy. Returns, in sentences, what could not be mended after all. Raises InputError."""
     if is_written(copy, target):
         return ()
     try:
@@ -110,7 +110,7 @@ def write(copy: Copy, target: Path, *, progress: Progress | None = None) -> tupl
     except OSError as reason:
         raise InputError(
             f"The copy in {printable(str(target))} could not be written ({reason.strerror}).",
-            hint="Free some space or name another folder; the same command starts again.",
+            hint="Make room or name another folder; the same call again begins anew.",
             code="copy_failed",
         ) from reason
     return tuple(failed)
@@ -134,7 +134,7 @@ def _items(looks: Mapping[str, Look], captions: Mapping[str, str], facts: Mappin
     for name in sound:
         fact = facts.get(captions.get(name, ""))
         if isinstance(fact, Caption) and fact.lines:
-            # The captions of a removed copy are added to the remaining image.
+            # A copy that goes leaves its captions to the picture that stays.
             lines.setdefault(same.get(name, name), {}).update(dict.fromkeys(fact.lines))
     taken: set[str] = set()
     for name in sorted(set(sound) - set(same)):
@@ -162,11 +162,11 @@ def _left_out(
         if isinstance(fact, Caption) and fact.size > CAPTION_LIMIT_BYTES:
             yield say(name, "it is too long for captions and is left out.")
         elif isinstance(fact, Caption) and not fact.readable and fact.lines:
-            yield say(name, f"it was read as {fact.encoding.upper()}; check its letters.")
+            yield say(name, f"it was read as {fact.encoding.upper()}; look whether its letters are right.")
     used = {*looks, *captions.values()}
     for name in found.files:
         if name not in used:
-            yield say(name, "it is neither a readable image nor the caption of one, and is left out.")
+            yield say(name, "it is neither a picture that can be read nor the caption of one, and is left out.")
 
 
 def _needs_remaking(look: Look) -> bool:
@@ -175,13 +175,13 @@ def _needs_remaking(look: Look) -> bool:
 
 
 def _new_suffix(look: Look) -> str:
-    """Return the suffix of the copy: files with lossy compression keep it, all others keep every pixel."""
+    """What was compressed with loss stays so, all else keeps every pixel."""
     return ".jpg" if look.format in ("JPEG", "MPO") else ".png"
 
 
 def _clean(name: str) -> str:
-    """Return a name that every file system accepts, without invisible characters."""
-    return "".join(letter if letter.isprintable() else "_" for letter in unicodedata.normalize("NFC", name))
+    """In the form that every file system shows, and without what cannot be seen."""
+    return "".join(each if each.isprintable() else "_" for each in unicodedata.normalize("NFC", name))
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -213,8 +213,7 @@ def _write_one(source: Path, target: Path, item: Item) -> str:
 
 
 def _upright(file: Path) -> tuple[Image.Image, bytes | None]:
-    """Return its first frame as it is displayed (turned, on white, in RGB or grey of 8 bits), and its colour
-    profile."""
+    """Its first frame as it is displayed: turned, on white, in RGB or grey of 8 bits; and its colour profile."""
     with Image.open(file) as opened:
         profile = opened.info.get("icc_profile") if opened.mode in ("RGB", "RGBA", "L") else None
         image = ImageOps.exif_transpose(opened)
@@ -229,8 +228,7 @@ def _upright(file: Path) -> tuple[Image.Image, bytes | None]:
 def _eight_bits(
     grey: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Convert to 8 bits: whole numbers have 16 bits unless they are larger, fractions are 0 to 1 unless they are
-    larger."""
+    """Whole numbers are of 16 bits unless they are larger, fractions are of 1 unless they are."""
     values = np.nan_to_num(grey.astype(np.float64)).clip(0)
     most = float(values.max(initial=0))
     white = (1.0 if most <= 1 else most) if grey.dtype.kind == "f" else max(65535.0, most)

@@ -1,4 +1,4 @@
-"""Findings about the files of a dataset, the most serious first; only some of each kind are printed."""
+"""What is said about a dataset: one finding a file, the weightiest first, and in print no more than a person reads."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-# This many of each kind are printed; a large dataset may have thousands.
+# Of each kind this many are told; a large dataset may have thousands.
 SHOWN = 5
 
-# Every kind of finding, the most serious first.
+# Every kind of finding, the weightiest first.
 WEIGHT = (
-    # The run ends, or trains something else than the image.
+    # The run ends, or trains on something else than the picture.
     "name_not_utf8", "not_a_file", "link_loop", "link_outside", "video", "unreadable", "damaged", "too_large",
     "same_stem", "no_caption", "empty_caption", "not_utf8", "caption_too_long",
-    # The image is not trained, or is changed.
+    # The picture is not trained on, or not as it is.
     "rotated", "too_small", "upper_case_suffix", "unknown_suffix", "sixteen_bit", "alpha", "cropped", "animated",
-    # It is trained, but with a wrong effect.
+    # It is trained on, and teaches something else.
     "no_trigger", "trigger_in_regularisation", "regularisation", "duplicate", "near_duplicate", "caption_cut",
     "blank_caption", "byte_order_mark", "palette",
-    # No effect here, but perhaps on other systems.
+    # Nothing happens here, and perhaps elsewhere.
     "caption_alone", "wrong_suffix", "name_clash", "odd_name", "link",
 )  # fmt: skip
-# The kinds that `fluxlora check --fix` removes in a copy.
-FIXABLE = frozenset(WEIGHT) - {
+# The kinds that `fluxlora check --fix` does away with, in a copy.
+MENDED = frozenset(WEIGHT) - {
     "link_outside", "no_caption", "empty_caption", "caption_too_long", "too_small", "unknown_suffix", "cropped",
     "no_trigger", "trigger_in_regularisation", "regularisation", "near_duplicate", "caption_cut",
 }  # fmt: skip
@@ -38,7 +38,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem of one file: its effect and its fix."""
+    """One thing about one file: what will happen because of it, and what mends it."""
 
     file: str
     effect: str
@@ -55,22 +55,22 @@ class Finding:
 
 
 def error(file: str, code: str, effect: str, fix: str) -> Finding:
-    """Return a finding that makes the plan fail."""
+    """What ends the plan."""
     return Finding(printable(file), effect, fix, Severity.ERROR, code)
 
 
 def warning(file: str, code: str, effect: str, fix: str) -> Finding:
-    """Return a finding that is only printed."""
+    """What is printed, and no more."""
     return Finding(printable(file), effect, fix, Severity.WARNING, code)
 
 
 def by_weight(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Sort by the most serious kind, within a kind by name."""
-    return tuple(sorted(findings, key=lambda finding: (WEIGHT.index(finding.code), finding.file, finding.effect)))
+    """The weightiest kind first, within a kind by name."""
+    return tuple(sorted(findings, key=lambda each: (WEIGHT.index(each.code), each.file, each.effect)))
 
 
-def messages(findings: Iterable[Finding]) -> list[tuple[Severity, str]]:
-    """Return a sentence for each finding, the most serious first; of many of a kind the first ones and their number."""
+def told(findings: Iterable[Finding]) -> list[tuple[Severity, str]]:
+    """A sentence for each finding, the weightiest first; of many of a kind the first, and how many more there are."""
     kinds: dict[str, list[Finding]] = {}
     for finding in by_weight(findings):
         kinds.setdefault(finding.code, []).append(finding)
@@ -83,7 +83,7 @@ def messages(findings: Iterable[Finding]) -> list[tuple[Severity, str]]:
 
 
 def printable(text: str) -> str:
-    """Return foreign text on one line, with control characters and bytes that are not UTF-8 escaped."""
+    """Foreign text on one line: control characters and bytes that are no UTF-8 are written out."""
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,4 +1,4 @@
-"""The files of a dataset by name and status, before they are opened."""
+"""The files of a dataset by name and status, before any is opened."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 
 from fluxlora.dataset.finding import Finding, error, warning
 
-# Files that 3.1.6 loads as videos, which FLUX cannot train.
+# What 3.1.6 loads as videos, which FLUX cannot train on.
 _VIDEOS = frozenset({".gif", ".mp4", ".avi", ".mov", ".webm"})
-# 4.10.1 reads a GIF as an image, more files as videos, and lists sounds as images, too.
+# 4.10.1 takes a GIF for a picture, more files for videos, and lists sounds among the pictures too.
 _VIDEOS_4 = (_VIDEOS - {".gif"}) | {".mkv", ".flv", ".wmv", ".m4v", ".mpeg", ".mpg", ".3gp", ".ogv"}
 _SOUNDS_4 = frozenset(
     {
@@ -35,7 +35,7 @@ _SOUNDS_4 = frozenset(
     }
     | {".alac"}
 )
-# Image formats of cameras, phones and programs that no release of SimpleTuner reads.
+# Pictures that cameras, phones and programs make, and no SimpleTuner looks for.
 _PASSED_OVER = frozenset(
     {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".svg", ".xcf", ".kra"}
 )
@@ -43,7 +43,7 @@ _PASSED_OVER = frozenset(
 
 @dataclass(frozen=True)
 class Status:
-    """The values that change when a file changes."""
+    """What changes when a file does."""
 
     size: int
     mtime_ns: int
@@ -52,25 +52,25 @@ class Status:
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Status:
-        """Return the part of a file's status that changes with its content."""
+        """The part of a file's status that tells one content from another."""
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 @dataclass(frozen=True)
 class Names:
-    """Every file that is sent, by its path in the folder."""
+    """Every file that travels, by its name relative to the folder."""
 
     files: dict[str, Status]
     findings: tuple[Finding, ...]
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all files that are sent."""
+        """All that travels."""
         return sum(status.size for status in self.files.values())
 
 
 def walk(path: Path) -> Names:
-    """List the files. Links inside the folder are followed as in rsync; hidden files are not sent."""
+    """Links inside the folder are followed as rsync follows them; what is hidden stays here."""
     files: dict[str, Status] = {}
     findings: list[Finding] = []
     _enter(str(path), "", (os.path.realpath(path),), files, findings)
@@ -82,12 +82,7 @@ def _enter(folder: str, above: str, way: tuple[str, ...], files: dict[str, Statu
         entries = list(os.scandir(folder))
     except OSError as reason:
         findings.append(
-            error(
-                above or ".",
-                "not_a_file",
-                f"The folder cannot be read ({reason.strerror}).",
-                "Make it readable for you.",
-            )
+            error(above or ".", "not_a_file", f"The folder cannot be read ({reason.strerror}).", "Let yourself in.")
         )
         return
     for entry in entries:
@@ -100,12 +95,12 @@ def _enter(folder: str, above: str, way: tuple[str, ...], files: dict[str, Statu
             if os.path.commonpath((real, way[0])) != way[0]:
                 findings.append(_leaving(name, real))
                 continue
-            if entry.is_dir() and any(os.path.commonpath((real, parent)) == real for parent in way):
+            if entry.is_dir() and any(os.path.commonpath((real, each)) == real for each in way):
                 findings.append(
                     error(
                         name,
                         "link_loop",
-                        "The link leads to a folder that contains it, so sending would never end.",
+                        "The link leads to a folder that it lies in, and sending never ends.",
                         "Remove the link.",
                     )
                 )
@@ -115,8 +110,8 @@ def _enter(folder: str, above: str, way: tuple[str, ...], files: dict[str, Statu
                     warning(
                         name,
                         "link",
-                        f"It is a link, and its target, {os.path.relpath(real, way[0])}, is sent instead.",
-                        "Nothing, if you want this; otherwise put the file itself here.",
+                        f"It is a link, and what it points at, {os.path.relpath(real, way[0])}, is sent in its place.",
+                        "Nothing, if that is what you mean; else put the file itself here.",
                     )
                 )
         if entry.is_dir():
@@ -128,7 +123,7 @@ def _enter(folder: str, above: str, way: tuple[str, ...], files: dict[str, Statu
                 error(
                     name,
                     "not_a_file",
-                    "It is a broken link or not a regular file, and cannot be sent to the instance.",
+                    "It is a broken link or no ordinary file and cannot be sent to the instance.",
                     "Remove it.",
                 )
             )
@@ -144,39 +139,39 @@ def _leaving(name: str, target: str) -> Finding:
 
 
 def accepted(modern: bool) -> frozenset[str]:
-    """Return the suffixes that SimpleTuner reads as images: those of Pillow, and by mistake of films and sounds."""
+    """The suffixes that SimpleTuner takes for pictures: what Pillow opens, and by mistake films and sounds."""
     registered = Image.registered_extensions()
     opened = frozenset(suffix for suffix, kind in registered.items() if kind in Image.OPEN)
     return opened | videos(modern)
 
 
 def videos(modern: bool) -> frozenset[str]:
-    """Return the ones among them that FLUX cannot train."""
+    """Those among them that FLUX cannot train on."""
     return _VIDEOS_4 | _SOUNDS_4 if modern else _VIDEOS
 
 
 def listed(files: Iterable[str], modern: bool) -> list[str]:
-    """Return the files that SimpleTuner lists; 3.1.6 needs a lower-case suffix."""
+    """Those that SimpleTuner lists; 3.1.6 wants the suffix in small letters."""
     taken = accepted(modern)
     suffixes = {name: suffix_of(name) for name in files}
     return [name for name, suffix in suffixes.items() if (suffix.lower() if modern else suffix) in taken]
 
 
 def check(files: dict[str, Status], modern: bool) -> Iterator[Finding]:
-    """Return the findings from the names alone."""
+    """What the names alone say."""
     taken = accepted(modern)
     pictures = [name for name in files if suffix_of(name).lower() in taken]
     yield from _each(files, pictures, modern)
     yield from _clashes(listed(files, modern))
     stems = {stem(name) for name in pictures}
-    forms = {fold(stem) for stem in stems}
+    forms = {fold(each) for each in stems}
     for name in files:
         suffix = suffix_of(name)
         if suffix.lower() in _PASSED_OVER - taken:
             yield warning(
                 name,
                 "unknown_suffix",
-                f"SimpleTuner does not know {suffix} and ignores it without a message.",
+                f"SimpleTuner does not know {suffix} and passes it over without a word.",
                 "Save it as PNG or JPEG.",
             )
         elif suffix == ".txt" and stem(name) not in stems and fold(stem(name)) not in forms:
@@ -192,10 +187,12 @@ def _each(files: dict[str, Status], pictures: list[str], modern: bool) -> Iterat
     for name in files:
         if not _is_utf8(name):
             yield error(
-                name, "name_not_utf8", "Its name is not UTF-8, and SimpleTuner then ends the run.", "Rename it."
+                name, "name_not_utf8", "Its name is not UTF-8, at which SimpleTuner ends the run.", "Rename it."
             )
         elif not name.isprintable():
-            yield warning(name, "odd_name", "Its name has invisible characters, which break logs.", "Rename it.")
+            yield warning(
+                name, "odd_name", "Its name holds characters that cannot be seen, and logs break at them.", "Rename it."
+            )
     for name in pictures:
         suffix = suffix_of(name)
         if suffix.lower() in videos(modern):
@@ -203,14 +200,14 @@ def _each(files: dict[str, Status], pictures: list[str], modern: bool) -> Iterat
             yield error(
                 name,
                 "video",
-                f"SimpleTuner reads {suffix} as {kind}, which FLUX cannot train.",
-                "Save it as PNG or JPEG, or remove it from the folder.",
+                f"SimpleTuner takes {suffix} for {kind}, which FLUX cannot train on.",
+                "Save it as PNG or JPEG, or take it out of the folder.",
             )
         elif suffix != suffix.lower() and not modern:
             yield warning(
                 name,
                 "upper_case_suffix",
-                f"SimpleTuner 3.1.6 looks only for {suffix.lower()} and ignores it without a message.",
+                f"SimpleTuner 3.1.6 looks for {suffix.lower()} only and passes it over without a word.",
                 f"Rename it to {stem(name).rpartition('/')[2]}{suffix.lower()}.",
             )
 
@@ -227,8 +224,8 @@ def _clashes(pictures: list[str]) -> Iterator[Finding]:
             yield error(
                 name,
                 "same_stem",
-                f"Without the suffix it has the same name as {names[0]}: both get one caption and one "
-                "file in SimpleTuner's cache, so one of them is trained instead of the other.",
+                f"But for the suffix it is named like {names[0]}: both get one caption and one "
+                "file in SimpleTuner's cache, so one of them is trained in the other's place.",
                 "Rename one of them, and its caption.",
             )
     for names in by_fold.values():
@@ -242,21 +239,21 @@ def _clashes(pictures: list[str]) -> Iterator[Finding]:
             )
 
 
-# Text and not paths, because these are called several times for each of perhaps 40,000 files.
+# Plain text rather than paths: they are asked several times for each of perhaps 40,000 files.
 def stem(name: str) -> str:
-    """Return the name without its suffix, split as in SimpleTuner."""
+    """The name without its suffix, cut where SimpleTuner cuts it."""
     return name.removesuffix(suffix_of(name))
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix from the last dot on; empty if no other letter is before it."""
+    """From the last point on; none where the name has no other letter before it."""
     last = name.rpartition("/")[2]
     before, point, after = last.rpartition(".")
     return point + after if before.strip(".") else ""
 
 
 def fold(name: str) -> str:
-    """Return the same text for names that some file systems treat as equal."""
+    """The same for names that some file systems do not tell apart."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

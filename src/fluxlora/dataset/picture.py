@@ -1,4 +1,4 @@
-"""The facts of one image file, which is read once and with little memory."""
+"""What one image file is: read once, in little memory, and without a rule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-# Pillow's exceptions for damaged files.
+# What Pillow raises at files that are not what they seem.
 BROKEN = (
     UnidentifiedImageError,
     OSError,
@@ -25,15 +25,14 @@ BROKEN = (
     MemoryError,
     struct.error,
 )
-# As in SimpleTuner: some programs store whole workflows in a PNG.
+# As SimpleTuner sets it: some programs keep whole workflows in a PNG.
 PngImagePlugin.MAX_TEXT_CHUNK = 100 * 2**20
 _ORIENTATION = 0x0112
-# EXIF orientations that swap the edges.
+# EXIF orientations that lie on their side.
 _TURNED = frozenset({5, 6, 7, 8})
-# A JPEG is decoded at an eighth of its edges, everything else at full size; of larger files only the structure is read.
+# A JPEG is decoded at an eighth of its edges, anything else whole; of what is larger only the structure is read.
 _DECODED_PIXELS = 50_000_000
-# Below this difference of grey between its lightest and darkest ninth an image is flat, and looks like any other flat
-# one.
+# Below this difference of grey between its lightest and darkest ninth a picture is flat, and looks like any other.
 _FLAT = 12
 
 
@@ -41,7 +40,7 @@ _FLAT = 12
 class Look:
     """The facts of one image file; sizes in pixels as stored."""
 
-    # Pillow's name of the format; empty if it is not an image.
+    # Pillow's name of what the content is, none where it is no image.
     format: str = ""
     width: int = 0
     height: int = 0
@@ -50,25 +49,25 @@ class Look:
     sixteen_bit: bool = False
     transparent: bool = False
     animated: bool = False
-    # Hash of the whole file.
+    # Of the whole file.
     digest: str = ""
-    # 128 bits that are almost the same in a scaled or recompressed copy; empty for flat images.
+    # 128 bits that a scaled or recompressed copy has too, give or take a few; none for flat pictures.
     likeness: str = ""
-    # One of unreadable, damaged, too_large; and Pillow's reason.
+    # One of unreadable, damaged, too_large; and why, in Pillow's words.
     problem: str = ""
     reason: str = ""
 
     @property
     def turned(self) -> bool:
-        """Whether it is displayed with swapped edges."""
+        """Whether it is displayed with its edges swapped."""
         return self.orientation in _TURNED
 
 
-def inspect_picture(file: Path) -> Look:
-    """Read an image file to its last pixel. Problems are part of the facts; nothing is raised."""
+def look(file: Path) -> Look:
+    """Read an image file to its last pixel. What is wrong with it is a fact like any other; nothing is raised."""
     try:
         with file.open("rb") as opened, warnings.catch_warnings():
-            # Pillow warns at half of its limit; large photographs are accepted here.
+            # Pillow warns at half of what it refuses; large photographs are welcome here.
             warnings.simplefilter("ignore")
             digest = hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
             opened.seek(0)
@@ -86,7 +85,7 @@ def _read(opened: IO[bytes], digest: str) -> Look:
                 height=image.height,
                 mode=image.mode,
                 sixteen_bit=_sixteen_bit(image),
-                # The second image of a phone's MPO is the same one for the other eye.
+                # The second picture of a phone's MPO is the same one for the other eye.
                 animated=image.format != "MPO" and bool(getattr(image, "is_animated", False)),
                 digest=digest,
             )
@@ -118,7 +117,7 @@ def _decode(image: Image.Image, facts: Look, opened: IO[bytes]) -> Look:
 
 
 def _cut_off(opened: IO[bytes]) -> bool:
-    """Return whether the last block of a PNG is cut off, which Pillow accepts and SimpleTuner does not decode."""
+    """Pillow does without the checksum of a PNG's last pixels; SimpleTuner leaves such a block out, and has none."""
     at, end = 8, opened.seek(0, 2)
     while at + 8 <= end:
         opened.seek(at)
@@ -130,8 +129,7 @@ def _cut_off(opened: IO[bytes]) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation. Call it after reading the pixels, because Pillow looks for EXIF data behind them
-    in a PNG."""
+    """To be asked when the pixels have been read: Pillow reads a whole PNG to look for EXIF data behind them."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     value = image.getexif().get(_ORIENTATION, 1)
@@ -139,7 +137,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _sixteen_bit(image: Image.Image) -> bool:
-    """Return whether a PNG has 16 bits per channel. Pillow opens it with 8, but the decoder's mode shows it."""
+    """Pillow opens a 16 bit colour PNG as one of 8; its decoder's own mode still tells."""
     raw = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else ""
     first = raw[0] if isinstance(raw, tuple) and raw else raw
     return image.mode[:1] in ("I", "F") or ";16" in str(first)
@@ -150,7 +148,7 @@ def _may_be_transparent(image: Image.Image) -> bool:
 
 
 def _is_transparent(image: Image.Image) -> bool:
-    """Return whether any pixel is transparent; a fully opaque alpha channel has no effect."""
+    """An alpha channel that is opaque everywhere changes nothing."""
     if not _may_be_transparent(image):
         return False
     alpha = image if "A" in image.getbands() else image.convert("RGBA")
@@ -159,7 +157,7 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def _likeness(image: Image.Image) -> str:
-    """Return where the image gets lighter, from left to right and from top to bottom, on a grid of nine by nine."""
+    """Where it gets lighter, from left to right and from top to bottom, on a grid of nine by nine."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return ""
     small = image.reduce(max(min(image.size) // 128, 1)) if image.mode in ("L", "RGB", "RGBA", "CMYK") else image
@@ -171,5 +169,5 @@ def _likeness(image: Image.Image) -> str:
 
 
 def _plain(reason: BaseException) -> str:
-    """Return Pillow's reason without the path or address in its message."""
+    """Pillow's reason without the path or address that its messages carry."""
     return type(reason).__name__ if isinstance(reason, UnidentifiedImageError) else str(reason) or type(reason).__name__

@@ -1,4 +1,4 @@
-"""Reads every file of a dataset that has changed since the last call, on all cores."""
+"""Opens every file of a dataset that has changed since it was opened last, on all cores."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ import PIL
 from fluxlora.dataset.caption import Caption
 from fluxlora.dataset.caption import read as read_caption
 from fluxlora.dataset.names import Status
-from fluxlora.dataset.picture import Look, inspect_picture
+from fluxlora.dataset.picture import Look, look
 
 Facts = Look | Caption
-# Called with the number of files that are read, and the total.
+# Called with how many files have been looked at, of how many.
 Progress = Callable[[int, int], object]
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
-# Fewer files than this are read faster than processes start.
+# Fewer files than this are read sooner than the processes start.
 _WORTH_PROCESSES = 64
-# Files per job of a process: enough that the communication does not matter, few enough to show progress.
+# Files that one process takes at a time: enough to hide the way there and back, few enough to show progress.
 _CHUNK = 16
-# Increased whenever the facts of a file change: a cache with another number, or of another Pillow, is not used.
+# Goes up whenever the facts of a file are others than before: what was written under another number, or with another
+# Pillow, is read again.
 _FORMAT = 1
 
 
@@ -47,7 +48,7 @@ def read(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Facts]:
-    """Return the facts of each file, from the cache if its status has not changed."""
+    """The facts of each file, from the cache where its status has not changed."""
     cache = _cache_file(cache_dir, folder)
     facts = _remembered(cache, files)
     wanted = [name for name in files if name not in facts]
@@ -69,7 +70,7 @@ def spread(
     *,
     workers: int | None = None,
 ) -> Iterator[_Result]:
-    """Yield results in the order of the jobs. `crashed` returns the result of a job whose process crashes."""
+    """Results in the order of the jobs. `crashed` answers for a job that takes its process down with it."""
     workers = workers or cores()
     if len(jobs) < _WORTH_PROCESSES or workers == 1:
         yield from map(work, jobs)
@@ -81,7 +82,7 @@ def spread(
                 done += 1
                 yield result
         except BrokenProcessPool:
-            # One of these jobs crashed, so each gets its own process.
+            # One of the jobs at hand did it, so each gets a process of its own.
             for job in jobs[done : done + workers * _CHUNK]:
                 done += 1
                 try:
@@ -92,7 +93,7 @@ def spread(
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -108,7 +109,7 @@ def _pooled(work: Callable[[_Job], _Result], jobs: Iterable[_Job], workers: int,
 
 
 def _begin(parent: int) -> None:
-    """Prepare a process: it ignores Ctrl-C, which the parent handles, and ends when the parent ends."""
+    """In each process: Ctrl-C is the parent's to answer, and a parent that is gone takes its children along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -122,7 +123,7 @@ def _begin(parent: int) -> None:
 
 def _read_one(folder: Path, name: str) -> Facts:
     file = folder / name
-    return read_caption(file) if name.endswith(".txt") else inspect_picture(file)
+    return read_caption(file) if name.endswith(".txt") else look(file)
 
 
 def _crashed(name: str) -> Facts:
@@ -140,7 +141,7 @@ def _cache_file(cache_dir: Path | None, folder: Path) -> Path | None:
 
 
 def _remembered(cache: Path | None, files: Mapping[str, Status]) -> dict[str, Facts]:
-    """Return the cached facts; empty if the cache is not exactly what this program wrote."""
+    """Nothing, where the cache is not byte by byte what this very program wrote."""
     try:
         digest, _, text = cache.read_text().partition("\n") if cache else ("", "", "")
         if digest != _digest(text):
@@ -154,7 +155,7 @@ def _remembered(cache: Path | None, files: Mapping[str, Status]) -> dict[str, Fa
 
 
 def _remember(cache: Path, files: Mapping[str, Status], facts: Mapping[str, Facts]) -> None:
-    """Write the cache in one step; a failure only costs time at the next call."""
+    """Whole or not at all; a cache that cannot be written costs time and nothing else."""
     text = json.dumps({name: (_status(status), facts[name].__dict__) for name, status in files.items()})
     new = cache.with_suffix(f".{os.getpid()}")
     with suppress(OSError):

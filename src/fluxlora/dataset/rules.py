@@ -1,4 +1,4 @@
-"""Findings from the facts of one file, for SimpleTuner 3.1.6 and 4.10.1. All were tested with their loaders."""
+"""What follows from the facts of one file, in SimpleTuner 3.1.6 and 4.10.1; all of it was tried on their loaders."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fluxlora.dataset.finding import Finding, error, printable, warning
 from fluxlora.dataset.names import stem, suffix_of, videos
 from fluxlora.dataset.picture import Look
 
-# Suffixes for which Pillow has two names.
+# Where Pillow has two names for what one suffix holds.
 _SAME = {"MPO": "JPEG"}
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "GIF": ".gif", "BMP": ".bmp"}
 
 
 def of_picture(name: str, look: Look, modern: bool) -> Iterator[Finding]:
-    """Return findings about an image's content."""
+    """What a picture's content means for the training."""
     if look.problem:
         yield _broken(name, look)
         return
@@ -29,7 +29,7 @@ def of_picture(name: str, look: Look, modern: bool) -> Iterator[Finding]:
         yield warning(
             name,
             "wrong_suffix",
-            f"Its content is {kind}, its name says {claimed}. SimpleTuner reads the content, other programs "
+            f"It is {kind} by its content and {claimed} by its name. SimpleTuner reads the content, other programs "
             "may refuse it.",
             "Save it again as PNG."
             if (right := right_suffix(look, suffix)) in videos(modern)
@@ -43,38 +43,38 @@ def of_picture(name: str, look: Look, modern: bool) -> Iterator[Finding]:
             name,
             "sixteen_bit",
             "It has 16 bits a channel"
-            + (", which SimpleTuner 3.1.6 turns white." if white else " and is trained with 8."),
+            + (", of which SimpleTuner 3.1.6 makes white." if white else " and is trained with 8."),
             "Save it with 8 bits a channel.",
         )
     if look.transparent:
         yield warning(
             name,
             "alpha",
-            "SimpleTuner drops its alpha channel, and transparent areas get the colour beneath, mostly black.",
+            "SimpleTuner drops its alpha channel, and what is transparent shows the colour beneath, mostly black.",
             "Put it on a background of your choice.",
         )
     if look.animated:
-        yield warning(name, "animated", "It has several frames, and only the first is trained.", "Save one frame.")
+        yield warning(name, "animated", "It has several frames, and only the first is trained on.", "Save one frame.")
     if look.mode in ("P", "PA"):
         yield warning(
             name,
             "palette",
-            "It has a palette of at most 256 colours, and its dots and bands are learnt, too.",
+            "It has a palette of at most 256 colours, and its dots and bands are learnt with the rest.",
             "Save it with full colours, from the original if there is one.",
         )
 
 
 def right_suffix(look: Look, suffix: str) -> str:
-    """Return the suffix for the content; the present one if it is not wrong."""
+    """The suffix that says what the content is; the one it has where that is not wrong."""
     kind = _SAME.get(look.format, look.format)
     registered = Image.registered_extensions()
     if registered.get(suffix) == kind:
         return suffix
-    return _SUFFIXES.get(kind) or next((ending for ending, known in registered.items() if known == kind), suffix)
+    return _SUFFIXES.get(kind) or next((each for each, known in registered.items() if known == kind), suffix)
 
 
 def of_caption(name: str, caption: Caption) -> Iterator[Finding]:
-    """Return findings about the text of a caption file."""
+    """What the text of a caption file means for the training."""
     if caption.size > CAPTION_LIMIT_BYTES:
         yield error(
             name,
@@ -95,7 +95,7 @@ def of_caption(name: str, caption: Caption) -> Iterator[Finding]:
         yield error(
             name,
             "empty_caption",
-            "It is empty, so the image would be trained without words, or the run would end.",
+            "It is empty, so the image would be trained on no words, or the run end.",
             "Write one caption a line.",
         )
         return
@@ -103,23 +103,23 @@ def of_caption(name: str, caption: Caption) -> Iterator[Finding]:
         yield warning(
             name,
             "byte_order_mark",
-            "It begins with a byte order mark, which SimpleTuner reads as the first letter of the caption.",
+            "It begins with a byte order mark, which SimpleTuner takes for the first letter of the caption.",
             "Save it as UTF-8 without one.",
         )
     if caption.blank:
         yield warning(
             name,
             "blank_caption",
-            f"It has {caption.blank} lines of white space, and SimpleTuner reads each as a caption; with line "
-            "ends of Windows empty lines become such lines.",
+            f"It has {caption.blank} lines of white space, and SimpleTuner takes each for a caption; line ends of "
+            "Windows make such lines of empty ones.",
             "Remove the lines.",
         )
     if (longest := max(map(tokens, caption.lines))) > TOKEN_LIMIT:
         yield warning(
             name,
             "caption_cut",
-            f"A caption has an estimated {longest} tokens, and T5 reads {TOKEN_LIMIT}: the rest is cut off.",
-            "Shorten it, or split it into several lines: each line is a separate caption.",
+            f"A caption has about {longest} tokens, by an estimate, and T5 reads {TOKEN_LIMIT}: the rest is cut off.",
+            "Shorten it, or spread it over several lines: each line is a caption of its own.",
         )
 
 
@@ -131,27 +131,24 @@ def _broken(name: str, look: Look) -> Finding:
             return error(
                 name,
                 "damaged",
-                f"Its pixels cannot be read to the end ({look.reason}), also not by SimpleTuner.",
+                f"Its pixels cannot be read to the end ({look.reason}), by SimpleTuner neither.",
                 "Copy or download it again, or remove it.",
             )
         case _:
             return error(
                 name,
                 "unreadable",
-                f"It cannot be read as an image ({look.reason}), also not by SimpleTuner.",
+                f"It cannot be read as an image ({look.reason}), by SimpleTuner neither.",
                 "Save it again or remove it.",
             )
 
 
 def _rotated(look: Look, modern: bool) -> str:
-    """Return the finding for a rotated image: 4.10.1 uses EXIF only for the size; 3.1.6 turns pixels, but scales
-    with old sizes."""
-    how = f"Its EXIF data say that it must be turned or mirrored (orientation {look.orientation}), "
+    """4.10.1 reads the EXIF data for the size alone; 3.1.6 turns the pixels, and then scales them as before."""
+    how = f"Its EXIF data say that it has to be turned or mirrored (orientation {look.orientation}), "
     if not modern and look.format == "PNG":
-        return how + "which SimpleTuner 3.1.6 ignores in a PNG: it is trained as it is stored."
+        return how + "which SimpleTuner 3.1.6 does not heed in a PNG: it is trained as it is stored."
     if look.turned:
         upright = "lying on its side" if modern else "upright"
-        return how + f"which SimpleTuner does only partly: it is trained {upright}, and squeezed to the other shape."
-    return how + (
-        "which SimpleTuner 4.10.1 does not do." if modern else "which SimpleTuner 3.1.6 does, but 4.10.1 does not."
-    )
+        return how + f"which SimpleTuner does by half: it is trained {upright}, and squeezed to the other shape."
+    return how + ("which SimpleTuner 4.10.1 does not do." if modern else "which SimpleTuner 3.1.6 does and 4.10.1 not.")

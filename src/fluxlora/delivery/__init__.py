@@ -1,1 +1,1 @@
-"""The results of a training: downloaded, checked, copied for other programs, and reported."""
+"""What a training leaves behind: downloaded, checked, copied for other programs, and reported."""

@@ -1,4 +1,4 @@
-"""The local checkpoints of a run."""
+"""Which checkpoint of a run is on this computer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from fluxlora.onhost import supervisor
 
 
 def checkpoint_at_home(folder: Path, entries: Sequence[Entry]) -> int | None:
-    """Return the step from which a new instance resumes: the newest complete checkpoint of the training, or None.
+    """The step from which a fresh instance goes on: the newest whole checkpoint of the same training; None for none.
 
-    `folder` may contain those of an earlier training: only files that were downloaded after this one's first rent
-    count.
+    `folder` may hold another training's from before: only what came home after this one's first rent counts.
     """
     began = training_began(entries)
     if began is None:

@@ -1,4 +1,4 @@
-"""Requests to the Hugging Face Hub with its own client, and results of a training that are only there."""
+"""The Hugging Face Hub, asked from this computer with its own client, and what of a training lies there alone."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _STATE = "training_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]{0,8})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_ENTRIES = 10_000
-# A training's progress is a few hundred bytes, and up to 20 lines of errors.
+# What a training reports of itself is a few hundred bytes, and up to 20 lines of errors.
 _PROGRESS_BYTES = 10**6
 _NAMES_AT_HOME = {guard.FINISHED: "progress.json"}
 
 
 def client(token: str, endpoint: str | None, *, timeout_seconds: float = 15.0) -> HfApi:
-    """Return the Hub's client with a timeout for every request; without an address, for its default Hub."""
-    import huggingface_hub  # takes 0.5 s, so it is imported only if needed
+    """The Hub's client, which waits no longer than that for a word; its own Hub where no other is named."""
+    import huggingface_hub  # 0.5 s, which only those should pay who ask
     from huggingface_hub.utils._http import default_client_factory
 
     def limit(request: Any) -> None:
-        # Most requests are sent with an explicit None, which means without a timeout.
+        # Most questions are asked with an explicit None, which means for ever.
         waits = request.extensions["timeout"]
         waits.update({name: timeout_seconds for name, seconds in waits.items() if seconds is None})
 
@@ -51,12 +51,12 @@ def client(token: str, endpoint: str | None, *, timeout_seconds: float = 15.0) -
         return made
 
     huggingface_hub.set_client_factory(limited)
-    # As in the client: with a slash at the end every address would have two.
+    # As the client reads it: with a slash at its end every address would have two.
     return huggingface_hub.HfApi(endpoint=(endpoint or "").rstrip("/") or None, token=token)
 
 
 def full_name(api: HfApi, repo: str) -> str:
-    """Return the repository with its namespace, by default the token's user. Raises HubError."""
+    """The repository with its namespace, which is the token's user where none is named. Raises HubError."""
     if not api.token:
         hint = f"make a token that may write at {TOKENS_PAGE}, and: export HF_TOKEN=…"
         raise HubError("HF_TOKEN is not set", hint=hint, code="no_token")
@@ -64,49 +64,48 @@ def full_name(api: HfApi, repo: str) -> str:
 
 
 def whoami(api: HfApi) -> HubUser:
-    """Return the Hub's record of the token's user. Raises HubError."""
+    """The token's user as the Hub describes it. Raises HubError."""
     try:
-        return read(HubUser, ask(api.whoami), "The Hub's record of the token's user")
+        return read(HubUser, ask(api.whoami), "What the Hub says of the token's user")
     except MalformedError as error:
-        raise HubError(str(error), hint="check HF_ENDPOINT if it is set", code="unreachable") from error
+        raise HubError(str(error), hint="check HF_ENDPOINT where it is set", code="unreachable") from error
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """The results of a training that are on the Hub and not on this computer."""
+    """What of a training the Hub has and this computer has not."""
 
-    # Step of the newest checkpoint; 0 for none.
+    # Of its newest checkpoint; 0 for none.
     step: int = 0
-    # Commit with the finished adapter; empty if there is none.
+    # With which it was finished, when its adapter is there; empty while it is not.
     progress: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
 
-def find_delivery(api: HfApi, repo: str, *, since: float, above: int = 0) -> Delivered:
-    """Return what arrived in the repository after `since` (seconds since the epoch): the finished adapter, or a
-    checkpoint.
+def look(api: HfApi, repo: str, *, since: float, above: int = 0) -> Delivered:
+    """What came to the repository after `since` (seconds since the epoch): the finished adapter, or a checkpoint.
 
-    Checkpoints up to the step `above` are ignored. The guard sends each in one commit, so it is complete or
-    missing. Raises HubError.
+    Checkpoints up to the step `above` are passed over. The guard sends one in one commit: it is there as a whole or not
+    at all. Raises HubError.
     """
     from huggingface_hub.hf_api import RepoFile
 
     try:
-        # A repository with more files at its top does not belong to a run.
+        # A repository with more at its top than that is none of a run's.
         entries = ask(lambda: list(islice(api.list_repo_tree(repo), _MOST_ENTRIES)), repo)
-        names = {file.path for file in entries}
+        names = {each.path for each in entries}
     except HubError as error:
         if error.code == "no_such_model":
             return Delivered()
         raise
-    # A folder is as new as its newest file; the file with the state alone may be the same in each training.
+    # A folder is as new as its newest file; that of the state alone may be the same in each training.
     steps = {name: int(found[1]) for name in names if (found := _CHECKPOINT.fullmatch(name)) and int(found[1]) > above}
     finished = {guard.FINISHED, guard.ADAPTER} if {guard.FINISHED, guard.ADAPTER} <= names else set()
     asked = [*steps, *(f"{name}/{_STATE}" for name in steps), *finished]
     told = (
-        {file.path: file for file in ask(lambda: api.get_paths_info(repo, asked, expand=True), repo)} if asked else {}
+        {each.path: each for each in ask(lambda: api.get_paths_info(repo, asked, expand=True), repo)} if asked else {}
     )
-    recent = {path for path, file in told.items() if file.last_commit and file.last_commit.date.timestamp() >= since}
+    recent = {path for path, each in told.items() if each.last_commit and each.last_commit.date.timestamp() >= since}
     step = max((steps[name] for name in recent & steps.keys() if f"{name}/{_STATE}" in told), default=0)
     if guard.FINISHED not in recent:
         return Delivered(step)
@@ -115,33 +114,33 @@ def find_delivery(api: HfApi, repo: str, *, since: float, above: int = 0) -> Del
     return Delivered(step, _progress(api, repo), digest if _SHA256.fullmatch(digest) else "")
 
 
-def download(api: HfApi, repo: str, found: Delivered, folder: Path, *, bound: Bound | None = None) -> list[str]:
-    """Download the adapter and its progress.json, otherwise the checkpoint; each gets its name when it is complete.
+def bring_home(api: HfApi, repo: str, found: Delivered, folder: Path, *, bound: Bound | None = None) -> list[str]:
+    """Download the adapter and its progress.json, or else the checkpoint; each has its name when it is whole.
 
-    A stranger's host has written them. As in a download from the host, the size is limited, and names outside of
-    the folder or reserved for fluxlora are refused. Returns a sentence for each refused file. Raises HubError;
-    HomeError if the run's folder is a link, or contains one in the path.
+    A stranger's host has written them: as from the host itself, no more comes than is expected, and none under a name
+    that leaves the folder or is ours. Returns a sentence for each file that was left out.
+    Raises HubError; HomeError where the run's folder is or holds a link in the way.
     """
     what = "adapter" if found.progress else f"checkpoint-{found.step}"
     needed = [guard.ADAPTER, guard.FINISHED] if found.progress else [f"{what}/{_STATE}"]
     for path in (files.STAGING, what, *_NAMES_AT_HOME.values(), *needed):
         files.refuse_links(folder, path)
-    # The header of the adapter's copy; an adapter without this file is also accepted.
+    # What the header of its copy says of the run; one that was sent without it is used too.
     named = [*needed, guard.FACTS] if found.progress else []
     commit, sizes = _offered(api, repo, named, "" if found.progress else what)
     refused = {name: reason for name in sizes if (reason := files.refusal(name, folder.name))}
     wanted = {name: size for name, size in sizes.items() if name not in refused}
     if excess := (bound or Bound()).exceeded(len(wanted), sum(wanted.values())):
-        raise HubError(f"the files of {repo} are refused. {excess}", hint=files.RAISE_BOUND, code="too_much")
+        raise HubError(f"what {repo} holds is refused. {excess}", hint=files.RAISE_BOUND, code="too_much")
     files.require_room(folder, sum(wanted.values()))
     arriving = folder / files.STAGING / what
     _download(api, repo, [glob.escape(name) for name in wanted], arriving, commit)
     try:
         if missing := [name for name in needed if not (arriving / name).is_file()]:
-            raise FileNotFoundError(f"{missing[0]} is missing in the download")
+            raise FileNotFoundError(f"{missing[0]} is not among what came")
         shutil.rmtree(arriving / ".cache")
         if irregular := files.first_irregular(arriving):
-            raise OSError(f"{irregular} is not a regular file")
+            raise OSError(f"{irregular} is no regular file")
         if found.progress:
             for name in wanted:
                 files.place(arriving / name, folder, _NAMES_AT_HOME.get(name, name))
@@ -157,23 +156,22 @@ def download(api: HfApi, repo: str, found: Delivered, folder: Path, *, bound: Bo
 
 
 def _offered(api: HfApi, repo: str, names: Sequence[str], folder: str) -> tuple[str, dict[str, int]]:
-    """Return the newest commit, and its files with these names or in this folder, with their sizes in bytes."""
+    """The newest commit, and the files it has under these names and in this folder, with their sizes in bytes."""
     from huggingface_hub.hf_api import RepoFile
 
     def offered() -> tuple[str, dict[str, int]]:
         commit = api.repo_info(repo).sha
         named = api.get_paths_info(repo, list(names), revision=commit) if names else []
         inside = api.list_repo_tree(repo, folder, recursive=True, revision=commit) if folder else []
-        # One file more than allowed is enough to refuse all.
-        files = islice((entry for entry in chain(named, inside) if isinstance(entry, RepoFile)), Bound().files + 1)
-        return commit or "main", {file.path: file.size for file in files}
+        # One more than may come is enough to refuse them.
+        files = islice((each for each in chain(named, inside) if isinstance(each, RepoFile)), Bound().files + 1)
+        return commit or "main", {each.path: each.size for each in files}
 
     return ask(offered, repo)
 
 
 def _progress(api: HfApi, repo: str) -> dict[str, Any]:
-    """Return the progress, which a stranger's host has written. Raises HubError, because otherwise a finished run
-    would be trained again."""
+    """A stranger's host has written it. Raises HubError, for without it a finished run would be trained once more."""
     commit, sizes = _offered(api, repo, [guard.FINISHED], "")
     source = f"{guard.FINISHED} in {repo} on the Hub"
     try:
@@ -193,20 +191,20 @@ def _download(api: HfApi, repo: str, patterns: list[str], folder: Path, commit: 
         ask(lambda: api.snapshot_download(repo, revision=commit, allow_patterns=patterns, local_dir=folder), repo)
     except HubError:
         raise
-    except Exception as error:  # The client does not catch errors of the disk, of its own checks and of hf_xet.
+    except Exception as error:  # The client lets through what the disk, its own checks and hf_xet raise.
         raise _not_home(repo, error) from error
 
 
 def _not_home(repo: str, error: Exception) -> HubError:
     return HubError(
-        f"the files of {repo} could not be downloaded: {one_line(error)}",
-        hint="what has arrived is kept; the same command resumes from there",
+        f"the files of {repo} did not come home: {one_line(error)}",
+        hint="what has arrived is kept, and the same call again goes on from there",
         code="download_failed",
     )
 
 
 def ask(question: Callable[[], _T], subject: str = "") -> _T:
-    """Return the Hub's answer to a request, which may be about a repository. Raises HubError."""
+    """What the Hub answers to a question, about this repository if about any. Raises HubError."""
     import httpx2
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -231,20 +229,19 @@ def ask(question: Callable[[], _T], subject: str = "") -> _T:
         raise _refusal(error, subject) from error
     except HFValidationError as error:
         raise HubError(
-            f"{subject} is not the name of a repository",
+            f"{subject} is no name of a repository",
             hint="write it as on the Hub: black-forest-labs/FLUX.1-dev",
             code="no_such_model",
         ) from error
     except OfflineModeIsEnabled as error:
         raise HubError(
-            "HF_HUB_OFFLINE is set, so the Hub was not asked", hint="unset HF_HUB_OFFLINE", code="offline"
+            "HF_HUB_OFFLINE is set, so nothing was asked", hint="unset HF_HUB_OFFLINE", code="offline"
         ) from error
-    # ValueError: the answer is not from a Hub. LocalEntryNotFoundError: there was no answer, and none in the cache,
-    # either.
+    # ValueError: what answers is no Hub. LocalEntryNotFoundError: there was no answer, and the cache has none either.
     except (httpx2.HTTPError, httpx2.InvalidURL, LocalEntryNotFoundError, ValueError) as error:
         raise HubError(
             f"the Hub does not answer ({type(error).__name__})",
-            hint="check the network, and HF_ENDPOINT if it is set",
+            hint="check the network, and HF_ENDPOINT where it is set",
             code="unreachable",
         ) from error
 
@@ -267,5 +264,5 @@ def _refusal(error: Any, subject: str) -> HubError:
         return _no_model(subject)
     return HubError(
         f"the Hub answered {status}" + (f" when asked about {subject}" if subject else ""),
-        hint="look at https://status.huggingface.co, and at HF_ENDPOINT if it is set",
+        hint="look at https://status.huggingface.co, and at HF_ENDPOINT where it is set",
     )

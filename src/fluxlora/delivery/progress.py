@@ -1,4 +1,4 @@
-"""The progress of a training on an instance, read on the controller."""
+"""What the training on an instance says of itself, read on the controller."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Status = Literal["absent", "running", "finished", "failed", "lost"]
 
 @dataclass(frozen=True)
 class Progress:
-    """The instance's progress.json, None before it is written, and whether the session that writes it exists."""
+    """The instance's progress.json, None before it is written, and whether the session that writes it is alive."""
 
     record: ProgressRecord | None
     alive: bool
 
     @property
     def status(self) -> Status:
-        """The status from both; lost if the session is gone without a result."""
+        """What both mean together; lost when the session is gone without a verdict."""
         if self.record and self.record.phase in ("finished", "failed"):
             return "finished" if self.record.phase == "finished" else "failed"
         if self.alive:
@@ -33,7 +33,7 @@ class Progress:
 
     @property
     def ended(self) -> bool:
-        """Whether the training has ended."""
+        """Whether nothing more will come."""
         return self.phase in ("finished", "failed")
 
     @property
@@ -43,7 +43,7 @@ class Progress:
 
     @property
     def checkpoints(self) -> list[int]:
-        """The steps whose checkpoints are complete on the instance's disk."""
+        """The steps whose checkpoints are whole on the instance's disk."""
         return list(self.record.checkpoints) if self.record else []
 
     @property
@@ -52,11 +52,11 @@ class Progress:
         return list(self.record.errors) if self.record else []
 
     def as_facts(self) -> dict[str, Any]:
-        """Return the record for Ansible, with missing values filled in; empty if there is none yet."""
+        """For Ansible: the record with what it left out filled in, empty before there is one."""
         return self.record.model_dump() if self.record else {}
 
     def line(self) -> str:
-        """Return one line for people about the state of the training."""
+        """For people: where the training is."""
         record = self.record
         if not record or not record.step:
             return self.phase
@@ -68,7 +68,7 @@ class Progress:
         return ", ".join(parts)
 
     def report(self) -> list[str]:
-        """Return lines for people: the status and the step, then the trainer's own error lines."""
+        """For people who ask once: its status and where it is, then the trainer's own error lines."""
         record = self.record
         parts: list[str] = [self.status]
         if record:

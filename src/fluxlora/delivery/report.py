@@ -1,4 +1,4 @@
-"""The manifest and the report of a run: the downloaded files, their origin, and the cost so far."""
+"""The manifest of a run: what came home, what it came from, and what it has cost so far."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEXT_NAME = "report.txt"
 
 
 class ReportError(FluxloraError):
-    """The downloaded files cannot be described."""
+    """What came home cannot be described."""
 
     code = "no_artifacts"
 
@@ -42,16 +42,16 @@ def build(
     copies: Sequence[Mapping[str, Any]] = (),
     now: float | None = None,
 ) -> dict[str, Any]:
-    """Describe the files in a run's folder; a file that has not changed since the last manifest is not read again.
+    """Describe what lies in a run's folder; a file that has not changed since the last manifest is not read again.
 
-    `instance` has id, gpu, price_per_hour ($) and started_at (seconds since the epoch), each possibly None. `cost`
-    is the result of the module run_budget_info, if it was called. `problems` are sentences about downloaded files
-    that cannot be used. Records of a host must be validated before: see fluxlora.untrusted.schemas. `copies` is the
-    result of the module adapter_copies. `delivered` is true if the final adapter exists and was checked. Raises
-    ReportError if there is no folder.
+    `instance` has id, gpu, price_per_hour ($) and started_at (seconds since the epoch), each possibly None; `cost` is
+    what the module run_budget_info returned, where it was asked; `problems` are sentences about what came home and
+    cannot be used. What a host has written is validated before: see fluxlora.untrusted.schemas.
+    `copies` are those that the module adapter_copies returned.
+    `delivered` is true when the final adapter is there and was checked. Raises ReportError where there is no folder.
     """
     if not folder.is_dir():
-        raise ReportError(f"Nothing of {run} is downloaded: there is no folder {folder}.")
+        raise ReportError(f"Nothing of {run} has come home: there is no folder {folder}.")
     now = time.time() if now is None else now
     files = _files(folder, _previous(folder))
     return {
@@ -59,7 +59,7 @@ def build(
         "presets": list(presets),
         "made_at": _moment(now),
         "delivered": adapter_facts is not None,
-        # The instance that may be destroyed, because all its files are here and its training has ended.
+        # The instance that may go, because nothing of it is missing here and nothing more will come.
         "vastai_id": instance.get("id") if adapter_facts or progress.get("phase") == "failed" else None,
         "phase": progress.get("phase"),
         "steps": {"done": progress.get("step"), "asked": progress.get("steps")},
@@ -82,7 +82,7 @@ def build(
 
 
 def write(folder: Path, manifest: Mapping[str, Any], *, dry_run: bool = False) -> bool:
-    """Write the manifest and the report into the folder; False if only the time would change."""
+    """Put the manifest and the report into the folder; False where they said the same already, but for the time."""
     known = _previous(folder)
     passing = ("made_at", "times", "cost_usd")
     if {**known, **dict.fromkeys(passing)} == {**_plain(manifest), **dict.fromkeys(passing)}:
@@ -95,7 +95,7 @@ def write(folder: Path, manifest: Mapping[str, Any], *, dry_run: bool = False) -
 
 
 def lines(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the manifest as lines for people."""
+    """The manifest as a person reads it."""
     loss, steps = manifest["loss"], manifest["steps"]
     instance, cost = manifest["instance"], manifest["cost_usd"]
     size = sum(file["size_bytes"] for file in manifest["files"]) / 1e6
@@ -115,7 +115,7 @@ def _files(folder: Path, previous: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         known = {file.path: file.model_dump() for file in read(ManifestRecord, previous, NAME).files}
     except MalformedError:
-        known = {}  # Without a valid manifest every file is read again.
+        known = {}  # Every file is read again.
     found = []
     for name, status in files.regular_files(folder):
         if name in (NAME, TEXT_NAME) or {files.PARTIAL, files.STAGING} & set(name.split("/")):
@@ -137,14 +137,14 @@ def _previous(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a local manifest proves: all artifacts of this instance are downloaded; or why it proves nothing."""
+    """What a manifest at home proves: all artifacts of this instance are there; or why it proves nothing."""
 
     instance_id: int | None = None
     problem: str = ""
 
 
 def proof(manifest: Path) -> Proof:
-    """Return what a run's manifest.json proves; it need not exist."""
+    """Of a run's manifest.json, which need not exist."""
     try:
         found = read_file(ManifestRecord, manifest)
     except MalformedError as error:
@@ -153,7 +153,7 @@ def proof(manifest: Path) -> Proof:
 
 
 def _cost(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return $: the three costs of the instance, the highest cost of earlier ones, the total, and the expected cost."""
+    """In $: the three meters of the instance, what earlier instances cost at most, all together; and what was meant."""
     meters = told.get("meters") or {}
     amounts = {
         **{name: meters.get(name) for name in ("gpu", "storage", "bytes")},
@@ -191,9 +191,9 @@ def _plain(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Replace a file in one step, so that it is complete or unchanged."""
+    """Whole or not at all."""
     fresh = file.with_name(f".{file.name}.new")
-    # An interrupted call may have left anything there, even a link.
+    # What an interrupted call has left there may be anything, a link too.
     fresh.unlink(missing_ok=True)
     with fresh.open("x", encoding="utf-8") as opened:
         opened.write(text)
@@ -209,7 +209,7 @@ def _moment(seconds: float) -> str:
 
 
 def _finite(loss: float | None) -> float | None:
-    """Return a finite number for JSON, or None; the log has the numbers of a training that diverged."""
+    """JSON has no other numbers; those of a training that diverged stand in its log."""
     return loss if loss is not None and math.isfinite(loss) else None
 
 
@@ -218,16 +218,15 @@ def _or(value: object) -> object:
 
 
 def remember(journal: Journal, manifest: Mapping[str, Any]) -> None:
-    """Record in the journal that the adapter is downloaded, and how fast it was trained; once for each instance's
-    adapter."""
+    """Note in the journal that the adapter is home, and how fast it was trained; once for each instance's adapter."""
     made, run, instance_id = manifest["adapter"], manifest["run"], manifest["instance"]["id"]
     if not made:
         return
     entries = journal.entries(run)
-    delivered = [entry for entry in entries if entry.event is Event.DELIVERED and entry.instance_id == instance_id]
-    if any(entry.facts.get("sha256") == made["sha256"] for entry in delivered):
+    delivered = [each for each in entries if each.event is Event.DELIVERED and each.instance_id == instance_id]
+    if any(each.facts.get("sha256") == made["sha256"] for each in delivered):
         return
-    rent = next((entry for entry in entries if entry.event is Event.RENTED and entry.instance_id == instance_id), None)
+    rent = next((each for each in entries if each.event is Event.RENTED and each.instance_id == instance_id), None)
     expected = rent.facts.get("expected_seconds_per_step") if rent else None
     if manifest["seconds_per_step"] and expected:
         journal.write(

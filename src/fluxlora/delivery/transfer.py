@@ -1,4 +1,4 @@
-"""Copies folders to and from an instance by rsync over ssh: only files and folders, whatever the host sends."""
+"""Folders to and from an instance by rsync over ssh: files and folders, and nothing else that a host may send."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ from fluxlora.untrusted import files
 from fluxlora.untrusted.files import Bound
 from fluxlora.vast import ssh
 
-# ssh uses the first value, so these only apply where the target's own arguments say nothing.
+# ssh keeps the first value it is given, so these only fill in what the target's own arguments leave open.
 _SSH_DEFAULTS = (
     "ConnectTimeout=10",
     "ServerAliveInterval=5",
     "ServerAliveCountMax=3",
 )
-# If no byte arrives for this many seconds, the connection is dead.
+# Without one byte for this long the line is dead.
 _SILENCE_SECONDS = 60
-# rsync: a file was deleted between listing and reading; the trainer deletes old checkpoints while it runs.
+# rsync: a file went away between listing and reading; the trainer prunes old checkpoints while it runs.
 _VANISHED = 24
 _NO_CONNECTION = 255
-# The messages of dash, bash and busybox.
+# What dash, bash and busybox say.
 _NO_RSYNC = re.compile(r"rsync: (command )?not found")
-# `>f+++++++++ 12 name` for a file of 12 bytes, `*deleting   0 name`; and entries that are neither file nor folder.
+# `>f+++++++++ 12 name` for a file of 12 bytes, `*deleting   0 name`; and what is left out, being no file or folder.
 _ITEM = re.compile(r"(?:[<>]f\S{9}|\*deleting) +(\d+) (.+)")
 _IRREGULAR = re.compile(r'skipping non-regular file "(.+)"')
-# How rsync prints a byte that the C locale does not have.
+# How rsync prints a byte that the C locale cannot.
 _ESCAPED = re.compile(rb"\\#(\d{3})")
-# Limits for a host's output: a list of files may be long, an error message need not be.
+# What a host may say: a list of its files may be long, a complaint need not be.
 _LISTED_BYTES, _SAID_BYTES = 64 * 2**20, 64 * 1024
-# Seconds between two checks of the arrived files.
+# Between two looks at what has arrived.
 _TICK_SECONDS = 0.25
-# What is not accepted from a host: links, devices, FIFOs and sockets, modes that differ from our umask.
+# What a host may not have us hold: links, devices, FIFOs and sockets, modes that are not our umask's.
 _PLAIN = ("--recursive", "--times", "--omit-dir-times", "--no-links", "--no-devices", "--no-specials", "--no-perms")
 _MODES = "--chmod=Dugo=rwx,Fugo=rw"
 
 
 class TransferError(FluxloraError):
-    """Files could not be copied between this computer and an instance."""
+    """Files did not travel between this computer and an instance."""
 
     code = "transfer_failed"
 
 
 @dataclass(frozen=True)
 class SshTarget:
-    """Address of sshd and login; `ssh_args` is a string of shell words, as in Ansible's variables."""
+    """Where sshd listens and how to log in; `ssh_args` is a string of shell words, as Ansible's variables hold them."""
 
     host: str
     port: int = 22
@@ -69,27 +69,27 @@ class SshTarget:
     ssh_args: str = ""
 
     def command(self) -> list[str]:
-        """The ssh command without the address, as rsync needs it."""
+        """The ssh command without the address, as rsync wants it."""
         identity = ["-i", str(Path(self.key_file).expanduser())] if self.key_file else []
         defaults = [word for option in _SSH_DEFAULTS for word in ("-o", option)]
         return ["ssh", *ssh.CLOSED, "-p", str(int(self.port)), *identity, *shlex.split(self.ssh_args), *defaults]
 
     def path(self, remote: str) -> str:
-        """Return the folder's contents in rsync's notation."""
+        """The folder's contents in rsync's notation."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.user}@{host}:{remote.rstrip('/')}/"
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """The downloaded files, relative to the folder, and a sentence for each refused one."""
+    """The files that arrived, relative to the folder, and in sentences what was left out."""
 
     files: list[str]
     left_out: list[str]
     size_bytes: int = 0
 
     def left_of(self, bound: Bound) -> Bound:
-        """Return what remains of a limit after this download."""
+        """What may still arrive under a bound after this."""
         return Bound(max(bound.files - len(self.files), 0), max(bound.size_bytes - self.size_bytes, 0))
 
 
@@ -105,21 +105,20 @@ def pull(
     timeout_seconds: float = 1800,
     dry_run: bool = False,
 ) -> Pulled:
-    """Download what changed in the remote folder, or `only` some of its names, into a run's folder or one `into`
-    it.
+    """Bring what changed in the remote folder, or `only` some names of it, into a run's folder or one `into` it.
 
-    Nothing local is deleted. A file gets its name only when it is complete, and an incomplete file is resumed. Only
-    regular files are accepted, with modes from our umask; links, reserved names, and names outside of the folder
-    are refused. The host is asked twice, first for a list, and may answer differently the second time. Therefore
-    its files are first stored in a separate folder, where they are counted and checked.
+    Nothing local is deleted. A file appears under its name only when it is whole, and what has arrived of a file is
+    gone on from. Only regular files arrive, with modes from our umask; links, names that are ours, and names that leave
+    the folder are left out. The host is asked twice, first for a list, and may answer something else the second time:
+    so what it sends is kept in a folder apart, where it is counted and looked at.
 
-    Raises TransferError; HomeError if the local folder is a link, or contains one in the path.
+    Raises TransferError; HomeError where the local folder is or holds a link in the way.
     """
     bound = bound or Bound()
     local = local.absolute()
     files.refuse_links(local, into)
     deadline = time.monotonic() + timeout_seconds
-    filters = [*(f"--exclude={pattern}" for pattern in excludes)]
+    filters = [*(f"--exclude={each}" for each in excludes)]
     filters += [*(f"--include={name}" for name in only), *(["--exclude=*"] if only else [])]
     offered, irregular = _listed(target, remote, local / into, filters, timeout_seconds)
     wanted: dict[str, int] = {}
@@ -130,7 +129,7 @@ def pull(
         elif not only or name in only:
             files.refuse_links(local, f"{into}/{name}".lstrip("/"))
             wanted[name] = size
-    # Only a few are printed, and a reserved name is the most important one.
+    # Few are shown, and a name of ours says the most.
     left_out += irregular
     total = sum(wanted.values())
     if excess := bound.exceeded(len(wanted), total):
@@ -146,10 +145,10 @@ def pull(
             names = b"".join(os.fsencode(name) + b"\0" for name in wanted)
             left = deadline - time.monotonic()
             argv += [target.path(remote), f"{folder}/"]
-            _run(target, argv, left, given=names, tick=arriving.check, keep=lock)
-            arriving.check()
+            _run(target, argv, left, given=names, tick=arriving.look, keep=lock)
+            arriving.look()
         finally:
-            arriving.move_all()
+            arriving.settle()
         shutil.rmtree(folder)
     return Pulled(sorted(arriving.placed), left_out, sum(arriving.placed.values()))
 
@@ -165,11 +164,11 @@ def push(
     timeout_seconds: float = 3600,
     dry_run: bool = False,
 ) -> list[str]:
-    """Copy the local folder to the remote one; with `delete` other files there are deleted, except excluded ones.
+    """Make the remote folder hold what the local one holds; with `delete` nothing else but what is excluded.
 
-    With `follow_links` a link to a target inside the folder is sent as that file or folder. Any other link, and
-    everything that is neither file nor folder, is refused before anything is sent. Returns the files that were sent
-    or deleted, relative to the folder. Raises TransferError.
+    With `follow_links` a link that stays inside the folder travels as the file or folder that it names. Any other link,
+    and what is no file or folder, is refused before anything is sent.
+    Returns the files that travelled or were deleted, relative to the folder. Raises TransferError.
     """
     if not local.is_dir():
         raise TransferError(f"{local} is not a folder, nothing can be sent from it", code="no_such_folder")
@@ -196,22 +195,21 @@ def push(
 
 
 def refuse_irregular(folder: Path) -> None:
-    """Raise TransferError if a folder to be sent is or contains anything but regular files and folders."""
+    """Raise TransferError where a folder that is sent is or holds anything but regular files and folders."""
     if found := files.first_irregular(folder):
-        what = f"a link to {found.readlink()}" if found.is_symlink() else "not a regular file"
+        what = f"a link to {found.readlink()}" if found.is_symlink() else "no regular file"
         raise TransferError(
-            f"{found} is {what}. A stranger's host wrote this folder, and only its files and folders are sent to "
-            "another host.",
-            hint=f"Remove {found}, or the whole folder to resume from an earlier checkpoint.",
+            f"{found} is {what}. A stranger's host wrote this folder, and only files and folders of it are sent on.",
+            hint=f"Remove {found}, or the whole folder to go on from an earlier checkpoint.",
             code="link_in_folder",
         )
 
 
 def _has_links(folder: Path, excludes: Sequence[str]) -> bool:
-    """Return whether something to be sent is a link. Raises TransferError for a link out of the folder."""
+    """Whether something that travels is a link. Raises TransferError for one that leaves the folder."""
     root = os.path.realpath(folder)
-    # Only patterns that certainly match in rsync, too: classes of letters are written differently there.
-    patterns = [pattern.rstrip("/") for pattern in excludes if not re.search(r"[\[\\ !]|/.", pattern)]
+    # Only what surely matches in rsync too: a class of letters is written differently there.
+    patterns = [each.rstrip("/") for each in excludes if not re.search(r"[\[\\ !]|/.", each)]
     found = False
     entered: set[str] = set()
     folders = [str(folder)]
@@ -228,7 +226,7 @@ def _has_links(folder: Path, excludes: Sequence[str]) -> bool:
                 found, real = True, os.path.realpath(entry.path)
                 if os.path.commonpath((real, root)) != root:
                     raise TransferError(
-                        f"{entry.path} is a link to {real}, which is outside of {folder}, so nothing was sent.",
+                        f"{entry.path} is a link to {real}, which lies outside {folder}, so nothing was sent.",
                         hint="Put the file itself there, or remove the link.",
                         code="link_in_folder",
                     )
@@ -238,7 +236,7 @@ def _has_links(folder: Path, excludes: Sequence[str]) -> bool:
 
 
 class _Arriving:
-    """The folder into which rsync writes, and from which complete files are moved to their final names."""
+    """The folder into which rsync writes, and from which whole files are moved to their names at home."""
 
     def __init__(
         self, folder: Path, local: Path, into: str, wanted: frozenset[str], bound: Bound, target: SshTarget
@@ -247,20 +245,20 @@ class _Arriving:
         self._bound, self._target = bound, target
         self.placed: dict[str, int] = {}
 
-    def check(self) -> None:
-        """Move complete files, if not more has arrived than allowed. Raises TransferError."""
+    def look(self) -> None:
+        """Move what is whole, unless more has arrived than may. Raises TransferError."""
         found = dict(files.regular_files(self._folder))
         number = len(found) + len(self.placed)
         size = sum(status.st_size for status in found.values()) + sum(self.placed.values())
         if excess := self._bound.exceeded(number, size):
             shutil.rmtree(self._folder)
-            raise _too_much(self._target, f"More arrived than it had listed: {excess}")
+            raise _too_much(self._target, f"More came than it had listed: {excess}")
         files.require_room(self._local, 0)
-        # A file that marks its folder as complete waits for one more check, when the others have arrived, too.
+        # What says that its folder is whole waits for one more look, which then has the others too.
         self._place(found, [name for name in found if not files.last_of_its_folder(name)])
 
-    def move_all(self) -> None:
-        """Move all complete files."""
+    def settle(self) -> None:
+        """Move all that is whole."""
         found = dict(files.regular_files(self._folder))
         self._place(found, sorted(found, key=files.last_of_its_folder))
 
@@ -268,16 +266,16 @@ class _Arriving:
         for name in names:
             if name in self._wanted:
                 staged, status = self._folder / name, found[name]
-                # rsync was told to create neither of these.
+                # rsync is asked for neither, and does what it is asked.
                 if status.st_mode & 0o7000 or status.st_nlink > 1:
-                    raise TransferError(f"rsync made {staged} a setuid or setgid file, or a hard link.")
+                    raise TransferError(f"rsync made {staged} a program of its owner's, or a second name of a file.")
                 files.place(staged, self._local, f"{self._into}/{name}".lstrip("/"))
                 self.placed[name] = status.st_size
 
 
 @contextmanager
 def _staging(local: Path) -> Iterator[tuple[Path, int]]:
-    """Yield a folder for arriving files, and its lock: that of an interrupted call, unless another process uses it."""
+    """A folder for what arrives, and its lock: that of an interrupted call, unless another process works in it."""
     above = local / files.STAGING
     files.refuse_links(local, files.STAGING)
     for number in itertools.count(1):
@@ -299,15 +297,14 @@ def _staging(local: Path) -> Iterator[tuple[Path, int]]:
 def _listed(
     target: SshTarget, remote: str, local: Path, filters: Sequence[str], seconds: float
 ) -> tuple[dict[str, int], list[str]]:
-    """Return the files that would be sent, with their sizes according to the host; and entries that are not files
-    or folders."""
+    """What would come, by name, with its size as the host says it; and what is no file or folder."""
     with tempfile.TemporaryDirectory() as empty:
         here = local if local.is_dir() else Path(empty)
         argv = [*_rsync(target), *_PLAIN, "--dry-run", *filters, target.path(remote), f"{here}/"]
         lines = _run(target, argv, seconds).splitlines()
     offered = {_name(found[2]): int(found[1]) for line in lines if (found := _ITEM.match(line))}
     irregular = [_name(found[1]) for line in lines if (found := _IRREGULAR.match(line))]
-    return offered, [_left_out(name, "it is a link or not a regular file") for name in irregular]
+    return offered, [_left_out(name, "it is a link or no regular file") for name in irregular]
 
 
 def _rsync(target: SshTarget) -> list[str]:
@@ -329,8 +326,7 @@ def _run(
     tick: Callable[[], None] = lambda: None,
     keep: int | None = None,
 ) -> str:
-    """Return rsync's output. rsync ends if `tick` raises; `keep` stays open as long as it runs. Raises
-    TransferError."""
+    """What rsync prints, which ends when `tick` raises; `keep` stays open as long as it runs. Raises TransferError."""
     with tempfile.TemporaryFile() as names:
         names.write(given)
         names.seek(0)
@@ -360,7 +356,7 @@ def _run(
 def _read(
     target: SshTarget, process: subprocess.Popen[bytes], seconds: float, tick: Callable[[], None]
 ) -> tuple[str, str]:
-    """Return both outputs of rsync, with limited length."""
+    """Both outputs of rsync, neither longer than it may be."""
     assert process.stdout
     assert process.stderr
     end = time.monotonic() + seconds
@@ -378,24 +374,24 @@ def _read(
                     outputs[key.data] += some
             if len(outputs[process.stdout]) > _LISTED_BYTES:
                 raise TransferError(
-                    f"{target.host}:{target.port} sends an endless list of files, so the download was ended.",
+                    f"{target.host}:{target.port} lists files without end, so nothing more was asked of it.",
                     code="too_much",
                 )
             if time.monotonic() > end:
                 raise TransferError(
                     f"Copying to or from {target.host}:{target.port} took more than {seconds:.0f} s and was ended",
-                    hint="What has arrived is kept; the same command resumes from there.",
+                    hint="What has arrived is kept; the same call again goes on from there.",
                     code="timeout",
                 )
             if time.monotonic() > looked + _TICK_SECONDS:
                 tick()
                 looked = time.monotonic()
-    said = [output.decode("utf-8", "replace") for output in outputs.values()]
+    said = [each.decode("utf-8", "replace") for each in outputs.values()]
     return said[0], said[1]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End rsync if it runs, in such a way that it keeps the arrived part of a file."""
+    """End rsync, if it has not ended, in time for it to keep what has arrived of a file."""
     for output in (process.stdout, process.stderr):
         if output:
             output.close()
@@ -409,7 +405,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _name(printed: str) -> str:
-    """Return the name that rsync has printed."""
+    """The name that rsync has printed."""
     escaped = printed.encode("utf-8", "surrogateescape")
     return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), escaped))
 
@@ -425,22 +421,21 @@ def _too_much(target: SshTarget, excess: str) -> TransferError:
 
 
 def _failure(target: SshTarget, status: int, complained: str) -> TransferError:
-    """Return the cause: rsync's first message, or ssh's last one if the connection itself failed."""
+    """rsync's first complaint is the cause; where the line itself failed, ssh's last word is."""
     if _NO_RSYNC.search(complained):
         return TransferError(
             f"rsync is not installed on {target.host}:{target.port}",
-            hint="The role base installs it: run `train.yml` again, which resumes the run.",
+            hint="The role base installs it: run `train.yml` again, it goes on where the run is.",
             code="no_rsync",
         )
     said = [line.strip() for line in complained.splitlines() if line.strip()]
     ours = [line for line in said if line.startswith("rsync:")]
     sshs = [line for line in said if not line.startswith("rsync")]
     if status == _NO_CONNECTION or any("connection unexpectedly closed" in line for line in ours[:1]):
-        reason = one_line(next(reversed(sshs or ours), "the connection was closed"))
+        reason = one_line(next(reversed(sshs or ours), "the line was closed"))
         return TransferError(
             f"No ssh connection to {target.user}@{target.host}:{target.port}: {reason}",
-            hint="A booting instance refuses connections for a minute or more; `fluxlora status` shows one that is "
-            "gone.",
+            hint="An instance that boots refuses for a minute or more; one that is gone shows in `fluxlora status`.",
             code="unreachable",
         )
     reason = one_line(next(iter(ours or sshs), f"rsync ended with {status}"))

@@ -1,5 +1,4 @@
-"""Checks every credential, and everything else that a run needs, before anything is spent; each failure has a
-remedy."""
+"""Every credential, and what else a run needs, proven before anything is spent; each failure with what mends it."""
 
 from __future__ import annotations
 
@@ -19,20 +18,20 @@ SUBJECTS = ("vastai", "ssh", "hub", "wandb", "computer")
 
 @dataclass(frozen=True)
 class Wish:
-    """What a run needs from the accounts and this computer; the defaults are for a check without a run."""
+    """What a run asks of the accounts and of this computer; the defaults are an account's without a run."""
 
     ssh_key_file: Path
     artifacts_dir: Path
     lock: Path
     model: str = "black-forest-labs/FLUX.1-dev"
-    # A repository; without a namespace it is the token's user's; empty for none.
+    # Without a namespace one of the token's user; empty for none.
     push_to: str = ""
     private: bool = True
     report_to: str = "wandb"
     wandb_mode: str = ""
     # Decimal GB.
     artifacts_gb: float = 0.0
-    # $; None if it is not known or not set.
+    # $; None where it is not known, or not set.
     expected_usd: float | None = None
     budget_usd: float | None = None
     # As ssh's option ProxyCommand; empty for none.
@@ -41,7 +40,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Secrets and their addresses; if the vast.ai key is None, it is read from the official client's file."""
+    """Secrets and where they count; a vast.ai key of None is looked for where the official client has it."""
 
     vast: str | None = None
     vast_url: str | None = None
@@ -52,7 +51,7 @@ class Tokens:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Tokens:
-        """Return the secrets of this environment."""
+        """Those of this environment."""
         return cls(
             hub=environ.get("HF_TOKEN", ""),
             hub_url=environ.get("HF_ENDPOINT"),
@@ -63,20 +62,20 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Findings:
-    """The results of the checks, and the credit in $ if it is known."""
+    """What the checks came to, and the credit in $ where it could be seen."""
 
     checks: tuple[Check, ...]
     credit_usd: float | None = None
 
 
 def examine(wish: Wish, tokens: Tokens, subjects: Collection[str] = SUBJECTS) -> Findings:
-    """Run all checks of these subjects, also after a failure."""
+    """All checks of these subjects, whatever becomes of each."""
     checks: list[Check] = []
     seen: account.Account | None = None
     if "vastai" in subjects:
         try:
-            # Few attempts, because the user waits for the answer.
-            seen = account.fetch_account(Vast(tokens.vast, tokens.vast_url, timeout_seconds=20, attempts=3))
+            # Few attempts: who calls this waits for the answer.
+            seen = account.look(Vast(tokens.vast, tokens.vast_url, timeout_seconds=20, attempts=3))
         except VastError as error:
             checks.append(account.unknown(error))
         else:

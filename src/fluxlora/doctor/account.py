@@ -1,5 +1,4 @@
-"""Checks the vast.ai account: whether its key is valid and has the permissions for a run, and whether there is
-credit."""
+"""The vast.ai account: whether its key is valid and may do what a run asks, and whether there is credit for it."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from fluxlora.vast.records import number_of
 KEYS_PAGE = "https://cloud.vast.ai/manage-keys/"
 BILLING_PAGE = "https://cloud.vast.ai/billing/"
 
-# The use of each permission; a run needs at least the first three.
+# What each permission is for; without one of the first three there is no run.
 SCOPES: Mapping[str, str] = {
     "misc": "search offers",
     "instance_read": "see its instances",
@@ -27,30 +26,30 @@ SCOPES: Mapping[str, str] = {
     "billing_read": "compare with what was charged",
 }
 INDISPENSABLE = ("misc", "instance_read", "instance_write")
-# Enough for a run and an audit after the ssh key is registered. A key that may write to the account could create a key
-# with all permissions.
+# All that a run and an audit do once the ssh key is registered. A key that may write to the account could make itself
+# one that may do everything.
 LEAST = ("misc", "instance_read", "instance_write", "user_read", "billing_read")
-# Seconds between vast.ai's clock and this computer's; more than this is not a delay of the network.
+# vast.ai's time in this computer's: more than this is no delay on the way.
 SKEW_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class Account:
-    """What the requests showed without spending anything."""
+    """What asking showed, and spent nothing."""
 
     lacks: Collection[str] = ()
-    # $; None if the key may not see it.
+    # $; None where the key may not see it.
     credit: float | None = None
-    # Public keys, "type base64"; None if the key may not see them, or for a team, which has none.
+    # Public keys, "type base64"; None where the key may not see them, or for a team, which has none.
     keys: Collection[str] | None = field(default=None)
     skew_seconds: float | None = None
 
 
-def fetch_account(vast: Vast) -> Account:
-    """Find out what the key may do, with requests that never change anything. Raises VastError."""
+def look(vast: Vast) -> Account:
+    """Ask what the key may do, with questions that change nothing whatever the answer is. Raises VastError."""
     answers = {name: _may(vast, name) for name in SCOPES}
-    # By vast.ai's documentation, 401 and 403 both mean a missing permission, and everybody may see offers: so a key is
-    # invalid if everything else is refused.
+    # vast.ai's documentation says 401 or 403 of a key that lacks a permission, and offers are shown to everybody: a key
+    # is bad when it is refused everything else.
     bad = [answer for name, answer in answers.items() if name != "misc" and isinstance(answer, BadApiKey)]
     if len(bad) == len(SCOPES) - 1:
         raise bad[0]
@@ -75,8 +74,7 @@ def _ssh_keys(vast: Vast) -> Collection[str] | None:
 
 
 def _may(vast: Vast, scope: str) -> bool | VastError:
-    """Return True if the key has the permission, otherwise the refusal. Instance 0 and key 0 do not exist, so
-    nothing changes."""
+    """Whether the key has the permission, else the refusal. There is no instance 0 and no key 0 that could change."""
     today = int(datetime.now(UTC).timestamp()) // 86400 * 86400
     days = json.dumps({"day": {"gte": today, "lte": today}})
     method, path, query, body = {
@@ -94,12 +92,12 @@ def _may(vast: Vast, scope: str) -> bool | VastError:
     except VastError as error:
         if error.code in ("unavailable", "rate_limited", "search_quota_exceeded"):
             raise
-        # The key was accepted; only the request was refused.
+        # Let through, and refused for what it asked.
     return True
 
 
 def key(account: Account) -> Iterator[Check]:
-    """Return the checks of the key and its permissions."""
+    """The key and its permissions."""
     yield ok("vast.ai key", "valid")
     missing = [scope for scope in INDISPENSABLE if scope in account.lacks]
     also = [scope for scope in account.lacks if scope not in INDISPENSABLE]
@@ -114,12 +112,12 @@ def key(account: Account) -> Iterator[Check]:
     elif "user_read" in also:
         yield warning(
             "permissions",
-            f"the key may not {_told(also)}: so the credit is not known",
+            f"the key may not {_told(also)}: whether there is credit is not known",
             f"add user_read to it at {KEYS_PAGE}",
             "key_scope",
         )
     elif not also:
-        yield ok("permissions", "all; `fluxlora init --mint-key` makes a key that may only do what a run needs")
+        yield ok("permissions", "all; `fluxlora init --mint-key` makes a key that may do only what a run needs")
     else:
         yield ok("permissions", f"enough; it may not {_told(also)}")
 
@@ -129,7 +127,7 @@ def _told(scopes: Collection[str]) -> str:
 
 
 def credit(have: float | None, *, expected: float | None = None, budget: float | None = None) -> Check:
-    """Return the check of the credit, all in $: against the expected cost and the budget, if they are known."""
+    """Whether the account can pay, all in $: the expected cost where it is known, the budget where there is one."""
     if have is None:
         return warning("credit", "the key may not see it", f"look at {BILLING_PAGE}", "no_credit_seen")
     if have <= 0 or (expected is not None and have < expected):
@@ -144,30 +142,26 @@ def credit(have: float | None, *, expected: float | None = None, budget: float |
 
 
 def registered(account: Account, public_key: str, file: str) -> Check:
-    """Return the check whether new instances will accept the ssh key."""
+    """Whether instances will know the ssh key from their first moment."""
     name = "ssh key at vast.ai"
     if account.keys is None:
-        return ok(
-            name, "not visible with this key, or the account is a team's; each instance gets the key when it is rented"
-        )
+        return ok(name, "cannot be seen with this key, or is a team's; each instance gets it when it is rented")
     if public_key in account.keys:
         return ok(name, "registered")
     if "user_write" in account.lacks:
         return failed(
             name,
-            "not registered, and the vast.ai key may not register it",
+            "not registered, and the vast.ai key may not do it",
             f"add the line of {file}.pub at {KEYS_PAGE}",
             "key_not_registered",
         )
-    return warning(
-        name, "not registered yet; a run registers it before it rents", "fluxlora init", "key_not_registered"
-    )
+    return warning(name, "not registered yet; a run does it before it rents", "fluxlora init", "key_not_registered")
 
 
 def clock(skew_seconds: float | None) -> Check:
-    """Return the check of this computer's clock, on which costs and deadlines depend."""
+    """Whether costs and deadlines are reckoned with the right time."""
     if skew_seconds is None:
-        return warning("clock", "vast.ai's answers had no time", "compare with https://time.is", "no_time")
+        return warning("clock", "vast.ai told no time", "compare with https://time.is", "no_time")
     if abs(skew_seconds) <= SKEW_SECONDS:
         return ok("clock", "agrees with vast.ai's")
     way = "behind" if skew_seconds > 0 else "ahead of"
@@ -180,5 +174,5 @@ def clock(skew_seconds: float | None) -> Check:
 
 
 def unknown(error: VastError) -> Check:
-    """Return vast.ai's refusal as a failed check."""
+    """vast.ai's refusal as a check."""
     return failed("vast.ai key", str(error).rstrip("."), error.hint or f"look at {KEYS_PAGE}", error.code)

@@ -1,4 +1,4 @@
-"""The result of a check, and its output."""
+"""What a check comes to, and how it is told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """The result of a check; only the last one means that nothing may be spent."""
+    """How a check ended; only the last means that nothing may be spent."""
 
     OK = "ok"
     NOT_NEEDED = "not needed"
@@ -18,17 +18,17 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one check: `remedy` is the command or the address that fixes it."""
+    """One thing that was proven, or not: `remedy` is the command or the address that mends it."""
 
     name: str
     state: State
     sentence: str
     remedy: str = ""
-    # Stable, for programs; empty if nothing is wrong.
+    # Stable, for programs; empty where nothing is wrong.
     code: str = ""
 
     def as_facts(self) -> dict[str, str]:
-        """Return the check as a mapping for JSON."""
+        """For JSON."""
         return {
             "name": self.name,
             "state": str(self.state),
@@ -59,7 +59,7 @@ def failures(checks: Iterable[Check]) -> list[Check]:
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
-    """Return a table: one line for each check, and under each failure and warning the line that fixes it."""
+    """A table: one line for each check, and under what is not well the line that mends it."""
     return [line for check in checks for line in _told(check, max((len(each.name) for each in checks), default=0))]
 
 

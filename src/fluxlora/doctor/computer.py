@@ -1,4 +1,4 @@
-"""Checks this computer: the programs that a run calls, their versions, and space for the download."""
+"""This computer: the programs a run calls, their versions, and room for what comes home."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from packaging.requirements import Requirement
 
 from fluxlora.doctor.checks import Check, failed, ok, warning
 
-# Programs, each with its Debian package.
+# Each with the package of Debian that has it.
 PROGRAMS: Mapping[str, str] = {"ssh": "openssh-client", "ssh-keygen": "openssh-client", "rsync": "rsync"}
-# Packages on whose behaviour the roles and the client rely.
+# Whose behaviour the roles and the client rely on.
 PACKAGES = ("ansible-core", "vastai", "huggingface-hub")
-# GB that must stay free beside the artifacts.
+# What must stay free beside the artifacts.
 SPARE_GB = 1.0
 
 
 def programs() -> Check:
-    """Return the check whether the programs that a run calls are installed."""
+    """Whether the programs that a run calls are installed."""
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
         packages = " ".join(sorted({PROGRAMS[name] for name in missing}))
@@ -31,7 +31,7 @@ def programs() -> Check:
 
 
 def versions(lock: Path) -> Check:
-    """Return the check whether the installed versions are the tested ones."""
+    """Whether what is installed is what was tested."""
     locked = dict(_locked(lock.read_text(encoding="utf-8")))
     others = [f"{name} {have} for {locked[name]}" for name, have in _installed() if have != locked.get(name, have)]
     if others:
@@ -55,19 +55,18 @@ def _installed() -> Iterator[tuple[str, str]]:
 
 
 def room(folder: Path, *, expected_gb: float, free_gb: float | None = None) -> Check:
-    """Return the check whether the artifacts can be written and fit, in decimal GB; `free_gb` is measured by
-    default."""
+    """Whether the artifacts may be written and fit, in decimal GB; `free_gb` is measured when not given."""
     folder = folder.resolve()
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    there = next(each for each in (folder, *folder.parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        why = "is not writable for you" if there.is_dir() else "is no folder"
+        why = "is not yours to write to" if there.is_dir() else "is no folder"
         return failed("disk", f"{there} {why}", f"set artifacts_dir to another than {folder}", "not_writable")
     free = shutil.disk_usage(there).free / 1e9 if free_gb is None else free_gb
     told = f"{free:.0f} GB free in {folder}"
     if free < expected_gb + SPARE_GB:
         return failed(
             "disk",
-            f"{told}, and {expected_gb:.1f} GB are expected to be downloaded",
+            f"{told}, and {expected_gb:.1f} GB are expected to come home",
             f"free {expected_gb + SPARE_GB - free:.1f} GB, or set artifacts_dir to a larger disk",
             "no_room",
         )

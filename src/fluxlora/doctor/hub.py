@@ -1,4 +1,4 @@
-"""Checks access to the Hugging Face Hub: reading the model, writing the adapter, and who can see it."""
+"""What the Hugging Face Hub will allow: the model to be read, the adapter to be written, seen by whom it should be."""
 
 from __future__ import annotations
 
@@ -20,18 +20,16 @@ TOKEN, MODEL, TARGET = "hub token", "hub model", "hub repository"
 def examine(
     model: str, *, push_to: str = "", private: bool = True, token: str, endpoint: str | None = None
 ) -> list[Check]:
-    """Check whether the token is valid, may read the model, and may create and write the repository `push_to`.
+    """Whether the token is valid, may read the model, and may create and write the repository `push_to`.
 
-    A `push_to` without a namespace belongs to the token's user, as in SimpleTuner. Nothing is created.
+    A `push_to` without a namespace goes to the token's user, as SimpleTuner does it. Creates nothing.
     """
     if not token:
         return [
-            failed(
-                TOKEN, f"HF_TOKEN is not set, and {model} is only available to logged-in accounts", _login(), "no_token"
-            )
+            failed(TOKEN, f"HF_TOKEN is not set, and {model} is given to known accounts only", _login(), "no_token")
         ]
     if not token.isascii() or not token.isprintable() or " " in token:
-        sentence = "HF_TOKEN contains more than a token: a space, a line break or another unexpected character"
+        sentence = "HF_TOKEN holds more than a token: a space, a line break or another odd character"
         return [failed(TOKEN, sentence, f"copy it again from {TOKENS_PAGE}, and: export HF_TOKEN=…", "bad_token")]
     api = client(token, endpoint)
     try:
@@ -42,7 +40,7 @@ def examine(
 
 
 def _login() -> str:
-    """Return the remedy for a missing token. The client's own file is not enough: the instance gets only HF_TOKEN."""
+    """The client's own file counts for the client alone: on the instance there is only what HF_TOKEN held here."""
     from huggingface_hub.constants import HF_TOKEN_PATH
 
     if Path(HF_TOKEN_PATH).is_file():
@@ -58,17 +56,17 @@ def _model(api: HfApi, me: HubUser, model: str) -> Check:
         if error.code == "gated" and me.token.role == "fineGrained" and not scopes.may_read_gated:
             return failed(
                 MODEL,
-                f"the token may not read gated repositories, and {model} is one",
+                f"the token may not read gated repositories, {model} is one",
                 f'tick "Read access to contents of all public gated repos" at {TOKENS_PAGE}',
                 "gated_token",
             )
         return _as_check(MODEL, error)
-    return ok(MODEL, f"{model} is readable")
+    return ok(MODEL, f"{model} may be read")
 
 
 def _target(api: HfApi, me: HubUser, push_to: str, private: bool) -> Check:
     if not push_to:
-        return not_needed(TARGET, "the adapter is not pushed")
+        return not_needed(TARGET, "the adapter is pushed nowhere")
     target = push_to if "/" in push_to else f"{me.name}/{push_to}"
     if refusal := _unwritable(me, target):
         return refusal
@@ -76,7 +74,7 @@ def _target(api: HfApi, me: HubUser, push_to: str, private: bool) -> Check:
         found = ask(lambda: api.model_info(target), target)
     except HubError as error:
         if error.code == "no_such_model":
-            return ok(TARGET, f"{target} will be created, {'private' if private else 'public'}")
+            return ok(TARGET, f"{target} will be made, {'private' if private else 'for all to see'}")
         return _as_check(TARGET, error)
     if private and not found.private:
         return failed(
@@ -92,18 +90,18 @@ def _target(api: HfApi, me: HubUser, push_to: str, private: bool) -> Check:
             f"make it public at {SITE}/{target}/settings",
             "private",
         )
-    return ok(TARGET, f"{target} exists, {'private' if found.private else 'public'}, and is writable")
+    return ok(TARGET, f"{target} exists, {'private' if found.private else 'public'}, and may be written")
 
 
 def _unwritable(me: HubUser, target: str) -> Check | None:
-    """Return why the token may not write there, only from whoami's answer, so that nothing is created."""
+    """Why the token may not write there, by whoami's answer alone: nothing is created to find out."""
     namespace = target.split("/", 1)[0]
     roles = {organization.name: organization.role for organization in me.orgs or []}
     if namespace != me.name and namespace not in roles:
         return failed(
             TARGET,
-            f"the adapter would be pushed to {target}, but the token belongs to {me.name}",
-            "name your own repository in simpletuner_hub_model_id, or use a token of that account",
+            f"the adapter would be pushed to {target}, and the token belongs to {me.name}",
+            "name a repository of your own in simpletuner_hub_model_id, or use a token of that account",
             "no_write",
         )
     if roles.get(namespace) == "read":
@@ -130,7 +128,7 @@ def _role(me: HubUser) -> str:
 
 
 def _granted(key: HubAccessToken, *names: str) -> bool:
-    """Return whether a fine-grained token may write to an account or a repository with one of these names."""
+    """Whether a fine-grained token may write to what has one of these names, an account or a repository."""
     scopes = (key.fine_grained.scoped if key.fine_grained else None) or []
     return any(
         "repo.write" in (scope.permissions or []) and scope.entity is not None and scope.entity.name in names

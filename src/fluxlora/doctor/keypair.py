@@ -1,4 +1,4 @@
-"""Checks the pair of ssh keys: that both halves exist, belong together, and can be used without a question."""
+"""The pair of ssh keys: that both halves are what and where they are said to be, and open without a question."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fluxlora.errors import InputError
 from fluxlora.vast.public_key import public_key
 
 NAME = "ssh key"
-# The key that `init` makes by default.
+# What `init` makes when it is told no other.
 DEFAULT = Path("~/.ssh/id_ed25519")
 
 
 class Refused(Exception):
-    """A mistake in the pair."""
+    """What is wrong with the pair."""
 
     def __init__(self, check: Check) -> None:
         super().__init__(check.sentence)
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 
 def examine(file: Path) -> tuple[Check, str | None]:
-    """Check the pair at `file` and `file`.pub, and return the public key if it can be sent."""
+    """What the pair at `file` and `file`.pub is worth, and the public key where there is one to be sent."""
     try:
         own, locked = _private(file)
         public = _public(file)
@@ -32,7 +32,7 @@ def examine(file: Path) -> tuple[Check, str | None]:
             raise _refused(f"{file}.pub does not belong to {file}", _remade(file), "key_mismatch")
         if locked and public not in _agent():
             raise _refused(
-                f"{file} has a passphrase and no agent holds it: every login would wait for the passphrase",
+                f"{file} has a passphrase and no agent holds it: every login would wait for it",
                 f"eval $(ssh-agent) && ssh-add {_quoted(file)}",
                 "key_locked",
             )
@@ -51,12 +51,12 @@ def _quoted(file: Path | str) -> str:
 
 
 def _made(file: Path) -> str:
-    """Return the command that makes a pair."""
+    """The command that makes a pair."""
     return "fluxlora init" + ("" if file == DEFAULT.expanduser() else f" -e provision_ssh_key_file={_quoted(file)}")
 
 
 def _remade(file: Path) -> str:
-    """Return the command that makes the public half again."""
+    """The command that makes the public half anew."""
     return f"ssh-keygen -y -f {_quoted(file)} > {_quoted(f'{file}.pub')}"
 
 
@@ -69,7 +69,7 @@ def _refused(sentence: str, remedy: str, code: str) -> Refused:
 
 
 def _private(file: Path) -> tuple[str | None, bool]:
-    """Return the public half from the private one, None if it has a passphrase; and whether it has one."""
+    """The public half as the private one tells it, None where it is locked; and whether it is."""
     if file.suffix == ".pub":
         raise _refused(
             f"{file} is the public half; provision_ssh_key_file names the private one",
@@ -82,9 +82,9 @@ def _private(file: Path) -> tuple[str | None, bool]:
         raise _refused(f"there is no {file}" + (", only its public half" if lonely else ""), remedy, "no_key")
     if "PRIVATE KEY" not in _text(file):
         what = "a public key" if _is_public(_text(file)) else "no key"
-        raise _refused(f"{file} contains {what}, and not the private key", _another(file), "not_a_private_key")
+        raise _refused(f"{file} holds {what}, and the private key belongs there", _another(file), "not_a_private_key")
     if file.stat().st_mode & 0o077:
-        raise _refused(f"other users may read {file}, so ssh will not use it", f"chmod 600 {_quoted(file)}", "key_open")
+        raise _refused(f"others may read {file}, so ssh will not use it", f"chmod 600 {_quoted(file)}", "key_open")
     done = _keygen("-y", "-P", "", "-f", str(file))
     if done.returncode == 0:
         return public_key(done.stdout), False
@@ -101,8 +101,8 @@ def _public(file: Path) -> str:
     try:
         return public_key(text)
     except InputError as error:
-        what = "a private key; it was not sent" if error.code == "private_key" else "no public key"
-        raise _refused(f"{half} contains {what}", _remade(file), error.code) from error
+        what = "a private key; it was sent nowhere" if error.code == "private_key" else "no public key"
+        raise _refused(f"{half} holds {what}", _remade(file), error.code) from error
 
 
 def _text(file: Path) -> str:

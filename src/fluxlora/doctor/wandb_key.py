@@ -1,7 +1,7 @@
-"""Checks the key of Weights & Biases, with the request that its own client sends.
+"""The key of Weights & Biases, proven with the question that its own client asks.
 
-The request is sent directly, because the client needs a second and a background process for it, and distinguishes a bad
-key from a server without an answer only in prose. A test compares this with the real client.
+Asked directly: the client needs a second and a background process of its own for it, and tells a bad key from a server
+that does not answer in prose alone. A test holds this against the real client.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ DEFAULT_URL = "https://api.wandb.ai"
 _KEY_PAGE = "https://wandb.ai/authorize"
 _TIMEOUT_SECONDS = 15.0
 VIEWER = "query Viewer {viewer {id entity username email flags teams {edges {node {name}}}}}"
-# The formats that the client accepts: 40 characters or more, after a dash if a private server adds a prefix; or a token
-# of three parts.
+# What the client itself takes: 40 characters or more, after a dash where one's own server puts a prefix before it; or
+# a token of three parts.
 _SECRET = re.compile(r"[\w-]{40,}", re.ASCII)
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
 def examine(key: str, *, report_to: str = "wandb", mode: str = "", base_url: str | None = None) -> Check:
-    """Return the check whether the server accepts the key, if the run reports there."""
+    """Whether what is logged will be seen on the server, where it is to be logged there at all."""
     if "wandb" not in report_to and report_to != "all":
         return not_needed(NAME, f"the run reports to {report_to or 'none'}")
     if mode in ("offline", "disabled", "dryrun"):
@@ -31,17 +31,17 @@ def examine(key: str, *, report_to: str = "wandb", mode: str = "", base_url: str
     if not key:
         return not_needed(
             NAME,
-            "WANDB_API_KEY is not set: the curves are downloaded with the artifacts",
+            "WANDB_API_KEY is not set: the curves come home with the artifacts",
             f"to watch them live: {_KEY_PAGE}",
         )
     remedy = f"copy the key from {_KEY_PAGE}, and: export WANDB_API_KEY=…"
     if not key.isascii() or not key.isprintable() or " " in key:
-        sentence = "not a key of Weights & Biases: it has a space, a line break or another unexpected character"
+        sentence = "no key of Weights & Biases: it holds a space, a line break or another odd character"
         return failed(NAME, sentence, remedy, "bad_key")
     if not _TOKEN.fullmatch(key) and not _SECRET.fullmatch(key.partition("-")[2] if "-" in key else key):
         return failed(
             NAME,
-            f"not a key of Weights & Biases, which has at least 40 letters and digits: {len(key)} characters here",
+            f"no key of Weights & Biases, which has 40 letters and digits or more: {len(key)} characters here",
             remedy,
             "bad_key",
         )
@@ -49,7 +49,7 @@ def examine(key: str, *, report_to: str = "wandb", mode: str = "", base_url: str
 
 
 def _proven(key: str, url: str, remedy: str) -> Check:
-    import requests  # a dependency of the vast.ai client, which is imported late, too
+    import requests  # the vast.ai client brings it; late, as it is
 
     try:
         reply = requests.post(
@@ -74,7 +74,7 @@ def _proven(key: str, url: str, remedy: str) -> Check:
     if not reply.ok or data is None:
         return failed(
             NAME,
-            f"{url} answered {reply.status_code}, and not as Weights & Biases does",
+            f"{url} answered {reply.status_code} with something else",
             "check WANDB_BASE_URL, try again in a minute, or: export WANDB_MODE=offline",
             "unreachable",
         )

@@ -1,1 +1,1 @@
-"""Estimates for a run before it is measured: sizes, work, speeds and hours."""
+"""What a run takes before anybody has measured it: sizes, work, speeds and hours."""

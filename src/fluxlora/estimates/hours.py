@@ -1,4 +1,4 @@
-"""The hours of each phase of a run on one offer."""
+"""How long each phase of a run takes on one offer."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from fluxlora.estimates.speeds import CARDS, REFERENCE, Basis, Correction, Speed
 from fluxlora.estimates.work import Work
 from fluxlora.vast.records import Offer
 
-# Hours until sshd answers, if the image is present or arrives quickly; for packages and environment; for reading the
-# weights.
+# Until sshd answers, where the image is at hand or arrives quickly; packages and environment; reading the weights.
 BOOT_HOURS, INSTALL_HOURS, LOADING_HOURS = 0.1, 0.15, 0.1
 
 
-# Hours for caching, per image and per caption, mostly for reading and decoding.
+# Caching, once a picture and once a caption, mostly reading and decoding.
 SECONDS_PER_LATENT, SECONDS_PER_EMBED = 0.5, 0.15
 
 
-# Mbit/s that the Hub sends and that a user's connection receives, however fast the machine's own connection is.
+# What the Hub gives and what a line at home takes, whatever the machine's own line is capable of.
 DOWN_MBPS, UP_MBPS = 4000.0, 1000.0
 
 
 @dataclass(frozen=True)
 class Hours:
-    """The paid phases of a run, in hours."""
+    """The phases of a run that are paid for."""
 
     boot: float
     download: float
@@ -36,17 +35,15 @@ class Hours:
 
     @property
     def total(self) -> float:
-        """All phases together."""
-
         return self.start + self.training + self.validation + self.fetch
 
     @property
     def start(self) -> float:
-        """The hours until the first step, which a retry costs again."""
+        """Until the first step, which a retry pays again."""
         return self.boot + self.download + self.install + self.caching
 
     def stretched(self, *, start: float, line: float, compute: float) -> Hours:
-        """Return the phases with some of them multiplied by a factor."""
+        """The same phases where these parts take so many times as long."""
         return Hours(
             boot=self.boot * start,
             download=self.download * line,
@@ -59,11 +56,11 @@ class Hours:
 
 
 def hours_of(offer: Offer, work: Work, speed: Speed) -> Hours:
-    """Return the phases of a run on this machine."""
+    """The phases on this machine."""
     down = min(offer.inet_down_mbps or DOWN_MBPS, DOWN_MBPS)
     up = min(offer.inet_up_mbps or UP_MBPS, UP_MBPS)
     training = work.steps * speed.step_seconds(work, offer.num_gpus or 1) / 3600
-    # Checkpoints are downloaded during the training; the rest, and always the last one, afterwards.
+    # Checkpoints leave while it trains; what is left at its end is waited for, the last one in any case.
     sending = transfer_hours(work.upload_gb, up)
     return Hours(
         boot=BOOT_HOURS,
@@ -77,7 +74,7 @@ def hours_of(offer: Offer, work: Work, speed: Speed) -> Hours:
 
 
 def least_hours(work: Work, own: Mapping[str, Correction] | None = None) -> float:
-    """Return the least hours on any offer: with the fastest card in the table, or in your own runs."""
+    """No offer is done sooner: the fastest card that exists, by the table and your own runs."""
     known = (speed_of(card.name, own=own) for card in CARDS)
     speed = max((speed for speed in known if speed), key=lambda speed: speed.tflops)
     anywhere = Offer(0, num_gpus=1, inet_down_mbps=DOWN_MBPS, inet_up_mbps=UP_MBPS)
@@ -85,8 +82,7 @@ def least_hours(work: Work, own: Mapping[str, Correction] | None = None) -> floa
 
 
 def reference_hours(work: Work, gpus: int) -> Hours:
-    """Return the hours before there is an offer: on the reference card with a gigabit connection, as most hosts
-    have."""
+    """Before there is an offer: on the table's reference card behind a line of a gigabit, which most hosts have."""
     speed = Speed(REFERENCE.tflops, REFERENCE.tflops, Basis.COMPUTED, 1.0)
     return hours_of(Offer(0, num_gpus=gpus, inet_down_mbps=1000.0, inet_up_mbps=1000.0), work, speed)
 
@@ -96,5 +92,5 @@ def transfer_hours(gigabytes: float, mbps: float) -> float:
 
 
 def redone_hours(work: Work, hours: Hours) -> float:
-    """Return the hours that a failure repeats: the start, and half of the time between two checkpoints."""
+    """What a failure has to be done again: the start, and half of what lies between two checkpoints."""
     return hours.start + (hours.training * min(work.checkpoint_steps / work.steps, 1) / 2 if work.steps else 0)

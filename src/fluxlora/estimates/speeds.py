@@ -1,8 +1,8 @@
-"""How fast each GPU trains FLUX: one table, with the source of each number and its possible error.
+"""How fast which GPU trains FLUX: one table, with the source of each number and how far it may be off.
 
-A card's speed is the TFLOP of a training (see work.py) that it computes in a second: the dense bfloat16 rate of
-NVIDIA's data sheet, times the share of it that a training reaches. That share was published for a few cards; the others
-use that of the most similar card. docs/speeds.md is made from this file.
+A card's speed is what it computes of a training's TFLOP in a second, see work.py: the dense bfloat16 rate of NVIDIA's
+data sheet, times the share of it that a training reaches. That share was published for a few cards, and is taken from
+its nearest relative for the others. docs/speeds.md is made from this file.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from enum import StrEnum
 
 from fluxlora.estimates.work import Work
 
-# Other time per batch: starting the kernels, reading, the optimizer. On an H100 the HF blog's 0.43 s per batch at 512 x
-# 768 include 0.19 s of computing.
+# What a batch takes besides: starting the kernels, reading, the optimizer. On an H100 the HF blog's 0.43 s a batch at
+# 512 x 768 are 0.19 s of computing.
 BATCH_SECONDS = 0.2
 # Several GPUs exchange the adapter's gradients, 0.1 to 0.5 GB, and wait for the slowest.
 SEVERAL_GPUS_FACTOR = 1.05
-# Per validation image: loading the pipeline, decoding, saving; and other time per inference step. Guesses.
+# A picture on the way: moving the pipeline in, decoding, saving, and what a step of drawing takes besides. Guesses.
 PICTURE_SECONDS, DRAW_STEP_SECONDS = 10.0, 0.05
 
 
 class Basis(StrEnum):
-    """The source of a speed."""
+    """Where a speed comes from."""
 
     PUBLISHED = "published"
     COMPUTED = "computed"
     ESTIMATED = "estimated"
 
 
-# The true time is assumed to be within this factor of the expected one, in both directions.
+# The true time is believed to be within this factor of the expected one, both ways.
 FACTORS: Mapping[Basis, float] = {Basis.PUBLISHED: 1.5, Basis.COMPUTED: 1.8, Basis.ESTIMATED: 2.5}
 
 
 @dataclass(frozen=True)
 class Share:
-    """The share of the data sheet's rate that cards of one kind reach."""
+    """What cards of one kind reach of their data sheet's rate."""
 
     kind: str
     share: float
@@ -45,35 +45,35 @@ class Share:
 
 
 FLUX_MD = (
-    "SimpleTuner's FLUX.md, on an RTX 4090 in nf4: 1.4 s per step of one image at 512 pixels and 3.5 s at 1024 (it "
+    "SimpleTuner's FLUX.md, on an RTX 4090 in nf4: 1.4 s a step of one picture at 512 pixels and 3.5 s at 1024 (it "
     "also says 1.4 steps a second, which the 3.5 s contradict). The HF blog flux-qlora is faster on the same card: "
-    "2800 batches of one 512 x 768 image with short captions in 41 minutes, 0.88 s each."
+    "2800 batches of one 512 x 768 picture with short captions in 41 minutes, 0.88 s each."
 )
 A6000 = (
-    "kohya-ss/sd-scripts#1374 (2024-08-19): RTX A6000, bf16, rank 128, one image at 1024 pixels: 8.25 s. "
-    "ostris/ai-toolkit#145: A40, quantised, 512 to 1024 pixels mixed: 6.5 s for one image, 22 s for four."
+    "kohya-ss/sd-scripts#1374 (2024-08-19): RTX A6000, bf16, rank 128, one picture at 1024 pixels: 8.25 s. "
+    "ostris/ai-toolkit#145: A40, quantised, 512 to 1024 pixels mixed: 6.5 s for one picture, 22 s for four."
 )
 H100 = (
-    "SimpleTuner#1033 (2024-10-06): H100, bf16, rank 16, torch.compile: 2 steps per second, without saying at which "
-    "resolution. The HF blog flux-qlora: 2800 batches of one 512 x 768 image in 20 minutes, in fp8."
+    "SimpleTuner#1033 (2024-10-06): H100, bf16, rank 16, torch.compile: 2 steps a second, without saying at which "
+    "resolution. The HF blog flux-qlora: 2800 batches of one 512 x 768 picture in 20 minutes, in fp8."
 )
 ADA = Share("GeForce, Ada", 0.51, FLUX_MD)
 AMPERE = Share("GeForce, Ampere", 0.42, "Between the RTX 4090 and the RTX A6000, which has the same chip.")
-BLACKWELL = Share("GeForce, Blackwell", 0.45, "As Ada, a little less: its kernels are newer.")
+BLACKWELL = Share("GeForce, Blackwell", 0.45, "As Ada, a little less: its kernels are younger.")
 WORKSTATION_AMPERE = Share("workstation, Ampere", 0.21, A6000)
-WORKSTATION_ADA = Share("workstation, Ada", 0.25, "As Ampere's, which has the same limit of 300 W, a little more.")
+WORKSTATION_ADA = Share("workstation, Ada", 0.25, "As Ampere's, whose limit of 300 W it shares, a little more.")
 WORKSTATION_BLACKWELL = Share("workstation, Blackwell", 0.27, "As Ada's.")
-HALF_RATE = Share("server, half rate", 0.42, "Half the tensor rate at the same 300 W, so more like a GeForce.")
-SMALL = Share("server, 60 to 165 W", 0.2, "As Ampere's workstations, with less power per unit.")
-AMPERE_HBM = Share("A100", 0.40, "Between the RTX 4090 and the H100; a usual share for transformers on this card.")
+HALF_RATE = Share("server, half rate", 0.42, "Half the tensor rate at the same 300 W, so nearer to a GeForce.")
+SMALL = Share("server, 60 to 165 W", 0.2, "As Ampere's workstations, with less power for each unit.")
+AMPERE_HBM = Share("A100", 0.40, "Between the RTX 4090 and the H100; as common for transformers on this card.")
 HOPPER = Share("Hopper", 0.36, H100)
-BLACKWELL_HBM = Share("B200", 0.26, "As Hopper, less: a batch of FLUX hardly uses it fully.")
+BLACKWELL_HBM = Share("B200", 0.26, "As Hopper, less: a batch of FLUX hardly fills it.")
 OLD = Share("before bf16", 0.25, "No bfloat16 in hardware: computed with the float16 rate.")
 
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU by vast.ai's name, with the dense bfloat16 TFLOPS of NVIDIA's data sheet, summed in float32."""
+    """A GPU by vast.ai's name, and what NVIDIA's data sheet says: dense bfloat16 TFLOPS, summed in float32."""
 
     name: str
     sheet_tflops: float
@@ -82,7 +82,7 @@ class Card:
 
     @property
     def tflops(self) -> float:
-        """The TFLOPS that a training reaches."""
+        """What a training gets of them."""
         return self.sheet_tflops * self.share.share
 
 
@@ -143,20 +143,20 @@ CARDS = (
     Card("Q RTX 8000", 130.5, OLD),
     Card("Tesla T4", 65.0, OLD),
 )  # fmt: skip
-# The card for the plan's hours before there is an offer.
+# What the plan's hours are said for, before there is an offer.
 REFERENCE = next(card for card in CARDS if card.name == "A100 SXM4")
 
-# On the known cards a unit of vast.ai's benchmark corresponds to 0.6 to 2.6 TFLOPS of training, and one of its
-# total_flops (float32) to 0.8 to 8. The lowest values are used, so that no card is preferred because it is unknown.
+# On the known cards a unit of vast.ai's benchmark stands for 0.6 to 2.6 TFLOPS of training, and one of its total_flops,
+# which are float32's, for 0.8 to 8: the slow ends, for no card may win by being unknown.
 TFLOPS_PER_DLPERF, TFLOPS_PER_FLOPS = 0.6, 0.8
 
-# The speeds of two runs still differ by this factor: because of the host's processor, temperature and disk.
+# As long as that a run's own speed still differs from the next one's: the host's processor, its heat, its disk.
 LEAST_FACTOR = 1.15
 
 
 @dataclass(frozen=True)
 class Correction:
-    """The result of your own runs on a GPU: their time as a multiple of the table's, and their number."""
+    """What your own runs say of a GPU: their time as a multiple of the table's, and how many there were."""
 
     factor: float
     runs: int
@@ -164,7 +164,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class Speed:
-    """TFLOPS that a training reaches on one GPU; `table_tflops` is without your own runs."""
+    """TFLOPS that a training gets of one GPU; `table_tflops` is without your own runs."""
 
     tflops: float
     table_tflops: float
@@ -174,16 +174,16 @@ class Speed:
     runs: int = 0
 
     def step_seconds(self, work: Work, gpus: int = 1) -> float:
-        """Return the expected seconds of one training step."""
+        """One step of training, expected."""
         return step_seconds(work, self.tflops, gpus)
 
     def draw_seconds(self, work: Work) -> float:
-        """Return the expected seconds of one validation image, which only the first GPU makes."""
+        """One picture on the way; only the first GPU draws."""
         return PICTURE_SECONDS + work.inference_steps * (work.draw_tflop / self.tflops + DRAW_STEP_SECONDS)
 
 
 def step_seconds(work: Work, tflops: float, gpus: int = 1) -> float:
-    """Return the seconds of one training step at this rate per GPU."""
+    """One step of training at this rate for each GPU."""
     seconds = work.accumulation * (work.batch_tflop / tflops + BATCH_SECONDS)
     return seconds * (SEVERAL_GPUS_FACTOR if gpus > 1 else 1.0)
 
@@ -196,8 +196,7 @@ def speed_of(
     total_flops: float | None = None,
     own: Mapping[str, Correction] | None = None,
 ) -> Speed | None:
-    """Return the speed by the table, otherwise by the offer's figures for all its GPUs together; None if there are
-    none."""
+    """By the table, else by the figures that the offer shows of all its GPUs together; None where it shows none."""
     card = _BY_NAME.get(plain_name(name))
     if card:
         tflops, basis = card.tflops, card.basis
@@ -206,7 +205,7 @@ def speed_of(
         guesses = [figure / max(gpus, 1) * rate for figure, rate in figures if figure is not None and figure > 0]
         if not guesses or not all(math.isfinite(guess) for guess in guesses):
             return None
-        # The slower of the two, and never faster than the fastest known card.
+        # The slower of the two, and never faster than any card that exists.
         tflops, basis = min(*guesses, FASTEST.tflops), Basis.ESTIMATED
     correction = (own or {}).get(plain_name(name), Correction(1.0, 0))
     factor = FACTORS[basis] ** (1 / (1 + correction.runs))
@@ -220,7 +219,7 @@ def speed_of(
 
 
 def plain_name(name: str) -> str:
-    """Return one spelling of a name: vast.ai writes "RTX 6000Ada", and "RTX_6000Ada" in its queries."""
+    """vast.ai writes "RTX 6000Ada" and in its queries "RTX_6000Ada"."""
     return name.replace(" ", "").replace("_", "").casefold()
 
 

@@ -1,4 +1,4 @@
-"""Converts files that were written for SimpleTuner by hand, by the guide, into the variables of a run."""
+"""Files that were written for SimpleTuner by hand, after the guide, as the variables of a run."""
 
 from fluxlora.importer.given import Given, read
 from fluxlora.importer.notes import Kind, Note

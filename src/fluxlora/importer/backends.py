@@ -1,4 +1,4 @@
-"""Converts the data backends: into an equal resolution preset, otherwise into variables."""
+"""The data backends: a resolution preset where one says the same, else the backends themselves."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fluxlora.importer.texts import Template
 from fluxlora.settings import presets
 from fluxlora.settings.guide import ABSENT, BACKENDS, Departure, as_read
 
-# Name and place of a backend; neither changes what is trained.
+# How a backend is called and where it lies; neither changes what is trained.
 _NAMES = frozenset({"id", "cache_file_suffix", "cache_dir_vae", "instance_data_dir", "cache_dir"})
-# Values that mean the same as a missing key.
+# What is as good as left out.
 _DEFAULTS: Mapping[str, Any] = {
     "type": "local",
     "dataset_type": "image",
@@ -25,23 +25,23 @@ _DEFAULTS: Mapping[str, Any] = {
     "skip_file_discovery": "",
     "metadata_backend": "discovery",
 }
-# The dataset's folder on the instance, in the guide and here.
+# Where the dataset lies on the instance, in the guide and here.
 _DATASET = "/root/SimpleTuner/dataset"
-# The guide's mistake, which is corrected in any backend.
-_SLIP = next(departure for departure in BACKENDS["512"][0] if departure.key == "resolution")
-_PLACE = "It gets its own name and place on the instance."
+# The guide's slip, wherever it is met.
+_SLIP = next(each for each in BACKENDS["512"][0] if each.key == "resolution")
+_PLACE = "A name and a place of its own on the instance."
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A resolution preset, and the variables for what it does not set."""
+    """A resolution preset, and the variables that say what it does not."""
 
     preset: str
     variables: Mapping[str, Any]
 
 
 def choose(entries: Sequence[Mapping[str, Any]], project: Path, embeds: Mapping[str, Any], notes: Notes) -> Chosen:
-    """Return the preset and variables of the data backends; `embeds` is fluxlora's own backend of captions."""
+    """What the data backends come to; `embeds` is our own backend of captions."""
     images, others = _sorted(entries)
     _refuse_other_machines(images)
     captions = [_cached_here(entry, embeds, notes) for entry in others]
@@ -68,8 +68,8 @@ def _sorted(entries: Iterable[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any
         kind = entry.get("dataset_type", "image")
         if kind not in ("image", "text_embeds"):
             raise InputError(
-                f"The data backend {shown(entry.get('id'))} is of dataset_type {shown(kind)}: fluxlora trains only "
-                "images and their captions."
+                f"The data backend {shown(entry.get('id'))} is of dataset_type {shown(kind)}: fluxlora trains on "
+                "images and their captions alone."
             )
         (images if kind == "image" else captions).append(entry)
     if not images:
@@ -81,8 +81,8 @@ def _refuse_other_machines(images: Iterable[Mapping[str, Any]]) -> None:
     for entry in images:
         if (kind := entry.get("type", "local")) != "local":
             raise InputError(
-                f"The data backend {shown(entry.get('id'))} is of type {shown(kind)}: fluxlora sends a local folder, "
-                "so download the images and name their folder."
+                f"The data backend {shown(entry.get('id'))} is of type {shown(kind)}: fluxlora sends a folder of this "
+                "computer, so download the images and name their folder."
             )
     folders = sorted({str(entry.get("instance_data_dir")) for entry in images if entry.get("instance_data_dir")})
     if len(folders) > 1:
@@ -93,8 +93,7 @@ def _refuse_other_machines(images: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _cached_here(entry: Mapping[str, Any], embeds: Mapping[str, Any], notes: Notes) -> Mapping[str, Any]:
-    """Return a backend of captions with its cache on the instance; other storage needs keys that the instance does
-    not have."""
+    """A backend of captions that lies on the instance; another storage would want keys that the instance has not."""
     if (kind := entry.get("type", "local")) == "local":
         return entry
     reason = "The captions are cached on the instance, which has no key of another storage."
@@ -106,7 +105,7 @@ def _cached_here(entry: Mapping[str, Any], embeds: Mapping[str, Any], notes: Not
 
 
 def _meaning(entry: Mapping[str, Any]) -> str:
-    """Return an entry in a comparable form: without names and defaults, and with 1024 equal to 1024.0."""
+    """What an entry makes SimpleTuner do, comparable: no names, no defaults, 1024 and 1024.0 alike."""
     read = {key: as_read(value) for key, value in entry.items() if key not in _NAMES}
     if read.get("metadata_backend") == "json":
         read["metadata_backend"] = "discovery"
@@ -116,20 +115,18 @@ def _meaning(entry: Mapping[str, Any]) -> str:
 
 
 def _as_the_guide(ours: Mapping[str, Any], departures: Iterable[Departure]) -> dict[str, Any]:
-    published = {**ours, **{departure.key: departure.guide for departure in departures}}
+    published = {**ours, **{each.key: each.guide for each in departures}}
     return {key: value for key, value in published.items() if value != ABSENT}
 
 
 def _say(images: Iterable[Mapping[str, Any]], departures: Mapping[str, Sequence[Departure]], notes: Notes) -> None:
-    """Report the differences between the preset and each backend, once for each reason."""
+    """What the preset does otherwise than each backend, once for each reason."""
     for entry in images:
         changes: dict[str, list[str]] = {}
-        for departure in departures[_meaning(entry)]:
-            before = entry.get(departure.key, ABSENT)
-            if as_read(before) != as_read(departure.ours):
-                changes.setdefault(departure.reason, []).append(
-                    f"{departure.key} {shown(before)} → {shown(departure.ours)}"
-                )
+        for each in departures[_meaning(entry)]:
+            before = entry.get(each.key, ABSENT)
+            if as_read(before) != as_read(each.ours):
+                changes.setdefault(each.reason, []).append(f"{each.key} {shown(before)} → {shown(each.ours)}")
         for reason, keys in changes.items():
             notes.append(Note(Kind.CORRECTED, _name(entry), f"{', '.join(keys)}. {reason}"))
         if entry.get("instance_data_dir", _DATASET) != _DATASET:
@@ -141,7 +138,7 @@ def _name(entry: Mapping[str, Any]) -> str:
 
 
 def _named(entry: Mapping[str, Any], number: int, notes: Notes) -> dict[str, Any]:
-    """Return a backend that no preset has, with names that are valid in paths and with fluxlora's folders."""
+    """A backend that no preset knows, with names that make paths and with places of ours."""
     name = _name(entry) if re.fullmatch(r"[\w.-]+", _name(entry)) else f"images_{number}"
     ours: dict[str, Any] = {
         "id": name,

@@ -1,4 +1,4 @@
-"""Converts the options of a config.json to present names and, if there is one, to a variable."""
+"""The options of a config.json: by the names of today, as our variables where there is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fluxlora.importer.notes import Notes, elsewhere, shown
 from fluxlora.settings.guide import ABSENT, CONFIG, RUN, Departure, as_read, variable
 from fluxlora.trainer import Option, change, check_config, facts
 
-# Options that depend on the instance, and the guide's values that mean the same.
+# What the instance decides, and the values of the guide that come to the same.
 _OURS: Mapping[str, str] = {
     "data_backend_config": "config/multidatabackend.json",
     "lycoris_config": "config/lycoris_config.json",
@@ -19,8 +19,7 @@ _OURS: Mapping[str, str] = {
     "webhook_config": "",
     "resume_from_checkpoint": "latest",
 }
-# If these are missing, fluxlora's value is used: they decide where a run is stored and that it reaches its end, not
-# what it learns.
+# Not in the file is as good as ours: these say where a run is kept and that it reaches its end, not what it learns.
 _KEPT_APART = frozenset(
     {
         "hub_model_id",
@@ -35,27 +34,27 @@ _KEPT_APART = frozenset(
 
 
 def options(config: Mapping[str, Any], line: str, known: frozenset[str], notes: Notes) -> dict[str, Any]:
-    """Return the options by the names that the release knows and the variables have, with converted values."""
+    """The options by the names that the line knows and our variables bear, their values cast."""
     values: dict[str, Any] = {}
     along: dict[str, Any] = {}
     for key, value in config.items():
         name = key.strip().lstrip("-")
-        # SimpleTuner removes these before it checks the name.
+        # SimpleTuner leaves these out before it looks at the name.
         if value is None or value == "":
             continue
         for option, meant in _renamed(name, value, line, along, notes):
             spelt = _spelt(option, line, known)
             if spelt != option:
                 notes.renamed(name, f"{spelt}, by which fluxlora writes the same option.")
-            if wrong := [problem for problem in check_config(line, {option: meant}) if problem.option == option]:
+            if wrong := [each for each in check_config(line, {option: meant}) if each.option == option]:
                 notes.dropped(name, str(wrong[0]))
                 continue
             if spelt in values:
-                notes.dropped(name, f"set twice; the later value {shown(meant)} counts.")
+                notes.dropped(name, f"said twice; {shown(meant)}, which comes later, counts.")
             try:
                 values[spelt] = _cast(facts(line).options[option], meant)
             except (TypeError, ValueError):
-                notes.dropped(name, f"{shown(meant)} is not a possible value.")
+                notes.dropped(name, f"{shown(meant)} is no value for it.")
     if not values:
         raise InputError("None of the options in the config.json is one of SimpleTuner's: is it the right file?")
     return values | along
@@ -65,7 +64,7 @@ def _renamed(name: str, value: Any, line: str, along: dict[str, Any], notes: Not
     known = facts(line)
     moved = change(line, name)
     if name in known.ignored:
-        notes.dropped(name, f"SimpleTuner {known.version} ignores it in a config.json without a message.")
+        notes.dropped(name, f"SimpleTuner {known.version} leaves it out of a config.json without a word.")
     elif known.knows(name):
         yield name, value
     elif moved is None:
@@ -82,9 +81,9 @@ def _renamed(name: str, value: Any, line: str, along: dict[str, Any], notes: Not
 
 
 def _spelt(option: str, line: str, known: frozenset[str]) -> str:
-    """Return the name that a variable has, of all names that the parser accepts for an option."""
+    """Of the names that the parser takes for one option, the one that a variable of ours bears."""
     options = facts(line).options
-    same = [name for name, value in options.items() if value is options[option]]
+    same = [name for name, each in options.items() if each is options[option]]
     return next((name for name in [option, *same] if variable(name) in known), option)
 
 
@@ -99,31 +98,27 @@ def _cast(option: Option, value: Any) -> Any:
 
 
 def defaults(values: dict[str, Any], line: str, base: Mapping[str, Any], notes: Notes) -> None:
-    """Set SimpleTuner's default, and not the guide's value, for options that the file does not have."""
-    settled = {departure.key for departure in CONFIG if departure.guide == ABSENT} | _KEPT_APART | set(_OURS)
+    """Where the file says nothing, SimpleTuner's default was trained with, and not the guide's value."""
+    settled = {each.key for each in CONFIG if each.guide == ABSENT} | _KEPT_APART | set(_OURS)
     for option, fact in facts(line).options.items():
         ours = base.get(variable(option) or "")
-        # SimpleTuner replaces an empty text by its default, which is not known.
+        # Nobody says what an empty text means but SimpleTuner's default.
         if fact.default is None or ours in (None, "") or option in values or option in settled:
             continue
         if as_read(ours) != as_read(fact.default):
             values[option] = fact.default
-            notes.added(
-                option, fact.default, f"SimpleTuner's default, because the file does not set it; the guide has {ours}."
-            )
+            notes.added(option, fact.default, f"SimpleTuner's default, as the file says nothing; the guide has {ours}.")
 
 
-def apply_corrections(
-    values: dict[str, Any], line: str, name: str, departures: Iterable[Departure], notes: Notes
-) -> None:
-    """Correct the guide's mistakes and values of another machine; the run is called `name`."""
+def settle(values: dict[str, Any], line: str, name: str, departures: Iterable[Departure], notes: Notes) -> None:
+    """Correct what the guide gets wrong and what belongs to another machine; the run is called `name`."""
     if (family := values.get("model_family", "flux")) != "flux":
-        raise InputError(f"model_family is {shown(family)!r}: fluxlora trains only FLUX.1.")
+        raise InputError(f"model_family is {shown(family)!r}: fluxlora trains FLUX.1 and nothing else.")
     _schedule(values, line, notes)
     _length(values, notes)
     for option, same in _OURS.items():
         if option in values and values[option] != same:
-            notes.dropped(option, "fluxlora has its own place for it on the instance.")
+            notes.dropped(option, "fluxlora has a place of its own for it on the instance.")
         values.pop(option, None)
     for option, value in list(values.items()):
         if elsewhere(value) and option != "validation_prompt":
@@ -131,25 +126,25 @@ def apply_corrections(
             del values[option]
     if values.get("hub_model_id") == name:
         del values["hub_model_id"]
-    for departure in departures:
-        if departure.key in values and as_read(values[departure.key]) == as_read(departure.guide):
-            ours = name if departure.ours == RUN else departure.ours
-            if ours != values[departure.key]:
-                notes.corrected(departure.key, values[departure.key], ours, departure.reason)
-            del values[departure.key]
-        elif departure.guide == ABSENT and departure.key not in values and departure.key not in _OURS:
-            notes.added(departure.key, departure.ours, departure.reason)
+    for each in departures:
+        if each.key in values and as_read(values[each.key]) == as_read(each.guide):
+            ours = name if each.ours == RUN else each.ours
+            if ours != values[each.key]:
+                notes.corrected(each.key, values[each.key], ours, each.reason)
+            del values[each.key]
+        elif each.guide == ABSENT and each.key not in values and each.key not in _OURS:
+            notes.added(each.key, each.ours, each.reason)
 
 
 def _schedule(values: dict[str, Any], line: str, notes: Notes) -> None:
-    """Use only one of the fixed and the automatic shift; the fixed one is the default."""
+    """A fixed shift and the automatic one exclude each other; the fixed one is on where neither is said."""
     fixed = facts(line).options["flow_schedule_shift"].default
     if values.setdefault("flow_schedule_auto_shift", False):
         if "flow_schedule_shift" not in values:
-            notes.added("flow_schedule_shift", 0, "A fixed shift, which excludes the automatic one, is on by default.")
+            notes.added("flow_schedule_shift", 0, "A fixed shift, which excludes the automatic one, is on unless told.")
         values.setdefault("flow_schedule_shift", 0.0)
     elif "flow_schedule_shift" not in values:
-        notes.added("flow_schedule_shift", fixed, "SimpleTuner's default without an automatic shift.")
+        notes.added("flow_schedule_shift", fixed, "SimpleTuner's default, where no automatic shift is asked for.")
         values["flow_schedule_shift"] = fixed
 
 
@@ -165,8 +160,7 @@ def _length(values: dict[str, Any], notes: Notes) -> None:
 
 
 def variables(values: Mapping[str, Any], line: str, base: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    """Return the values that differ from a run's defaults; options without a variable are in
-    simpletuner_extra_config."""
+    """What differs from what a run has anyway; options without a variable under simpletuner_extra_config."""
     named: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for option, value in values.items():

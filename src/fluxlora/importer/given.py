@@ -1,4 +1,4 @@
-"""Reads the files, and recognises by their form which of the three each is."""
+"""Reads the files, and tells by their shape which of the three each is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONFIG, _BACKENDS, _LYCORIS = "config.json", "multidatabackend.json", "lycoris_
 
 @dataclass(frozen=True)
 class Given:
-    """The content of the files."""
+    """What the files hold."""
 
     config: Mapping[str, Any]
     backends: Sequence[Mapping[str, Any]] | None = None
@@ -25,7 +25,7 @@ class Given:
 
 
 def read(files: Sequence[Path]) -> Given:
-    """Return the files' content. Raises InputError with one sentence for a file that is none of the three."""
+    """The files' content. Raises InputError, one sentence, for anything that cannot be one of the three."""
     found: dict[str, tuple[Path, Any]] = {}
     for file in files:
         content = _json(file)
@@ -44,23 +44,23 @@ def read(files: Sequence[Path]) -> Given:
 
 def _json(file: Path) -> Any:
     if file.suffix in (".toml", ".env"):
-        raise InputError(f"{file} has an unsupported format: only SimpleTuner's config.json is supported.")
+        raise InputError(f"{file} is in a form that is not read here: only SimpleTuner's config.json is.")
     try:
         if not file.is_file():
             raise InputError(f"{file} is {'a folder' if file.is_dir() else 'not there'}: name the file itself.")
         if file.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{file} is larger than a megabyte, so it is not a configuration of SimpleTuner.")
+            raise InputError(f"{file} is larger than a megabyte, and so no configuration of SimpleTuner.")
         text = file.read_bytes().decode("utf-8-sig")
         return json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"{file} is not JSON, {where}: {error.msg}.", code="bad_json") from error
+        raise InputError(f"{file} is no JSON, {where}: {error.msg}.", code="bad_json") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text, so it is not JSON.", code="bad_json") from error
+        raise InputError(f"{file} is no text in UTF-8, and so no JSON.", code="bad_json") from error
     except RecursionError as error:
         raise InputError(f"{file} is nested too deep for a configuration.", code="bad_json") from error
     except ValueError as error:
-        raise InputError(f"{file} has an invalid number: {error}.", code="bad_json") from error
+        raise InputError(f"{file} holds a number that is none: {error}.", code="bad_json") from error
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from error
 
@@ -72,10 +72,10 @@ def _no_number(name: str) -> NoReturn:
 def _kind(file: Path, content: Any) -> str:
     if isinstance(content, list):
         if not content or not all(isinstance(entry, dict) for entry in content):
-            raise InputError(f"{file} is a list, but not of data backends: each must be an object in braces.")
+            raise InputError(f"{file} is a list, and not of data backends: each has to be an object in braces.")
         return _BACKENDS
     if not isinstance(content, dict):
-        raise InputError(f"{file} contains {type(content).__name__} instead of an object in braces.")
+        raise InputError(f"{file} holds {type(content).__name__}, where an object in braces is expected.")
     if not content:
         raise InputError(f"{file} is empty.")
     return _LYCORIS if isinstance(content.get("algo"), str) else _CONFIG

@@ -1,4 +1,4 @@
-"""What happened to a key that is not imported unchanged."""
+"""What became of a key that is not taken over as it is."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _SHOWN = 60
 
 
 class Kind(StrEnum):
-    """Why a key is reported."""
+    """Why a key is named."""
 
     RENAMED = "renamed"
     DROPPED = "dropped"
     CORRECTED = "corrected"
-    # Not in the file, but written.
+    # Not in the file, and written all the same.
     ADDED = "added"
 
 
@@ -38,7 +38,7 @@ class Notes(list[Note]):
     """The notes of an import, in the order of its files."""
 
     def secret(self, key: str) -> None:
-        self.dropped(key, "secrets do not belong in an inventory; fluxlora reads its tokens from the environment.")
+        self.dropped(key, "a secret has no place in an inventory; fluxlora takes its tokens from the environment.")
 
     def path(self, key: str, value: Any) -> None:
         self.dropped(key, f"{shown(value)} is a path of another machine.")
@@ -58,12 +58,12 @@ class Notes(list[Note]):
 
 
 def elsewhere(value: Any) -> bool:
-    """Return whether a value is a path, and so of another machine."""
+    """Whether a value is a path, and so one of another machine."""
     return isinstance(value, str) and bool(re.match(r"(?:/|~|\.{1,2}/|[A-Za-z]:\\)", value))
 
 
 def shown(value: Any) -> str:
-    """Return text of a user's file on one line, with limited length."""
+    """Text of somebody's file, on one line and not for ever."""
     line = " ".join(str(value).split())
-    printable = "".join(letter if letter.isprintable() else "?" for letter in line)
+    printable = "".join(each if each.isprintable() else "?" for each in line)
     return printable if len(printable) <= _SHOWN else f"{printable[: _SHOWN - 1]}…"

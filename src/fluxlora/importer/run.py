@@ -1,4 +1,4 @@
-"""Combines an import: presets, variables, and a note for every key that changed."""
+"""Puts an import together: presets, variables, and a note for every key that changed."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ from fluxlora.settings.variables import known as known_variables
 from fluxlora.vast.labels import Label
 
 _WIDTH = 118
-_IGNORED = "# Written by `fluxlora import`: git ignores the files that it writes, and no others."
+_IGNORED = "# Written by `fluxlora import`: the files that it writes stay out of git, all others do not."
 
 
 @dataclass(frozen=True)
 class Imported:
-    """An imported run with its host variables."""
+    """A run, as its host variables say it."""
 
     name: str
     presets: tuple[str, ...]
-    # Values that differ from the presets and the guide's numbers.
+    # What the presets and the guide's numbers do not say already.
     variables: Mapping[str, Any]
     notes: tuple[Note, ...]
 
     def text(self) -> str:
-        """Return the file of host variables. Imported text that looks like a template is marked so that it is
-        not evaluated."""
+        """The file of host variables. Text of somebody's file that looks like a template is marked as none."""
         said = [
             textwrap.fill(str(note), _WIDTH, initial_indent="# - ", subsequent_indent="#   ") for note in self.notes
         ]
@@ -45,21 +44,21 @@ class Imported:
         return "\n".join(["---", opening, *said, dump(variables, _WIDTH)])
 
     def path(self, folder: Path) -> Path:
-        """Return the file in which Ansible finds the host variables."""
+        """Where Ansible finds the host variables."""
         return folder / f"{self.name}.yml"
 
     def lines(self, folder: Path) -> list[str]:
-        """Return the result as lines for people."""
-        own = f", and {len(self.variables)} own variables" if self.variables else ", and nothing else"
+        """What became of the files, as a person reads it."""
+        own = f", and {len(self.variables)} variables of its own" if self.variables else ", and nothing else"
         return [
             *map(str, self.notes),
-            f"{self.path(folder)} has it: presets {' + '.join(self.presets)}{own}.",
+            f"{self.path(folder)} says it: presets {' + '.join(self.presets)}{own}.",
             f"Plan it:    fluxlora plan DATASET --name {self.name}",
             f"Try it out: fluxlora train DATASET --name {self.name} --rehearse",
         ]
 
     def as_facts(self, folder: Path) -> dict[str, Any]:
-        """Return the import as a mapping for JSON."""
+        """For JSON."""
         return {
             "run": self.name,
             "path": str(self.path(folder)),
@@ -71,9 +70,9 @@ class Imported:
 
 
 def write(run: Imported, folder: Path, *, dry_run: bool = False) -> bool:
-    """Write the host variables, readable only by their owner and ignored by git; return whether anything changed.
+    """Write the host variables, readable by their owner alone and ignored by git; whether that changes anything.
 
-    Raises InputError if a file with other content exists.
+    Raises InputError over a file with other content.
     """
     file, text = run.path(folder), run.text()
     try:
@@ -81,7 +80,7 @@ def write(run: Imported, folder: Path, *, dry_run: bool = False) -> bool:
             if file.read_text(encoding="utf-8", errors="replace") == text:
                 return _closed(folder, file, dry_run=dry_run)
             raise InputError(
-                f"{file} already exists with other content.",
+                f"{file} is already there and says something else.",
                 hint="Move it away, or import under another name with --name.",
                 code="already_there",
             )
@@ -96,9 +95,10 @@ def write(run: Imported, folder: Path, *, dry_run: bool = False) -> bool:
 
 
 def _closed(folder: Path, file: Path, *, dry_run: bool = False) -> bool:
-    """Make a written file readable only by its owner and ignored by git; return whether anything changed.
+    """Keep a file that we wrote to its owner and out of git; whether that changes anything.
 
-    Other files in the folder stay in git: only the written ones are listed, in a file that ignores itself.
+    What somebody else keeps in the folder stays in git: only the names of ours are listed, in a file that
+    ignores itself.
     """
     ignored, line = folder / ".gitignore", f"/{file.name}"
     text = ignored.read_bytes().decode(errors="replace") if ignored.exists() else None
@@ -114,9 +114,9 @@ def _closed(folder: Path, file: Path, *, dry_run: bool = False) -> bool:
 
 
 def convert(given: Given, project: Path, *, name: str | None = None, version: str | None = None) -> Imported:
-    """Return the run that the files describe, for a value of simpletuner_version or the default.
+    """The run that the files describe, for a value of simpletuner_version or the usual one.
 
-    Raises InputError for a run that fluxlora cannot train.
+    Raises InputError for what fluxlora cannot train.
     """
     notes = Notes()
     given = _without_secrets(given, notes)
@@ -127,14 +127,14 @@ def convert(given: Given, project: Path, *, name: str | None = None, version: st
     config.defaults(values, line, training, notes)
     name = _name(values, name)
 
-    # With lycoris the file's rate is for a LoKr; otherwise it is a LoRA's.
+    # Who wrote lycoris chose the rate for it; else it is a LoRA's.
     own_rate = values.get("lora_type") == "lycoris"
     adapter, settings = _adapter(given, values, project, notes)
     chosen = _backends(given, values, project, training, notes)
     taken = (chosen.preset, *adapter)
-    departures = [*guide.CONFIG, *(departure for preset in taken for departure in guide.PRESETS[preset])]
-    departures = [departure for departure in departures if not (own_rate and departure.key == "learning_rate")]
-    config.apply_corrections(values, line, name, departures, notes)
+    departures = [*guide.CONFIG, *(each for preset in taken for each in guide.PRESETS[preset])]
+    departures = [each for each in departures if not (own_rate and each.key == "learning_rate")]
+    config.settle(values, line, name, departures, notes)
     base = training | {key: value for preset in taken for key, value in presets.variables(preset, project).items()}
     chosen_line = {"simpletuner_version": line} if line != training["simpletuner_version"] else {}
     variables = {**chosen_line, **config.variables(values, line, base, known), **chosen.variables, **settings}
@@ -142,7 +142,7 @@ def convert(given: Given, project: Path, *, name: str | None = None, version: st
 
 
 def _without_secrets(given: Given, notes: Notes) -> Given:
-    """Return the files without their credentials, before anything in them is printed or written."""
+    """The files without their credentials, before anything of them is shown or written."""
     config = without_secrets(given.config)
     backends = [without_secrets(entry, str(entry.get("id", "a data backend"))) for entry in given.backends or ()]
     lycoris = without_secrets(given.lycoris or {}, "lycoris_config.json")
@@ -157,7 +157,7 @@ def _without_secrets(given: Given, notes: Notes) -> Given:
 
 
 def _name(values: Mapping[str, Any], name: str | None) -> str:
-    """Return the requested name, otherwise the adapter's name on the Hub, otherwise in the tracker."""
+    """The one that was asked for, else what the adapter is called on the Hub, else in the tracker."""
     if name:
         return Label(name).run
     for option in ("hub_model_id", "tracker_run_name"):
@@ -171,11 +171,11 @@ def _name(values: Mapping[str, Any], name: str | None) -> str:
 def _adapter(
     given: Given, values: dict[str, Any], project: Path, notes: Notes
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return the adapter's preset, and LyCORIS' settings if they differ from the preset's."""
+    """The adapter's preset, and LyCORIS' settings where they are not the preset's."""
     if given.lycoris is None:
         if values.get("lora_type") != "lycoris":
             return (), {}
-        notes.added("lycoris_config", "the guide's", "lora_type is lycoris, but no lycoris_config.json was named.")
+        notes.added("lycoris_config", "the guide's", "lora_type is lycoris, and no lycoris_config.json was named.")
         return ("lokr",), {}
     if given.lycoris["algo"] == "lokr":
         ours = presets.variables("lokr", project)["simpletuner_lycoris"]

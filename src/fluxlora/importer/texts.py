@@ -1,4 +1,4 @@
-"""YAML for Ansible, in which only fluxlora's own texts are templates."""
+"""YAML for Ansible, in which only our own texts are templates."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ _MARKS = ("{{", "{%", "{#")
 
 
 class Template(str):
-    """A text that Ansible must evaluate. Any other text that looks like a template is imported, and must never be
-    evaluated."""
+    """A text that Ansible is to fill in. Any other that looks like one is somebody's, and must never be run."""
 
     __slots__ = ()
 
 
 def dump(variables: Mapping[str, Any], width: int) -> str:
-    """Return the variables as YAML, with imported braces marked as !unsafe."""
+    """The variables as YAML, somebody's braces marked as !unsafe."""
     return yaml.dump(dict(variables), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes the two kinds of text."""
+    """Knows the two kinds of text."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Finds the cheapest offer for a run, with everything that vast.ai bills: GPU time, storage and bytes."""
+"""Which offer is the cheapest for a run, over everything that vast.ai bills: GPU time, storage and bytes."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ MOST_ANSWERS = 8
 
 
 def find(vast: Vast, need: Requirements, own: Mapping[str, Correction] | None = None) -> Ranking:
-    """Search the market and return its ranking for the run. Raises VastError.
+    """The market's ranking for the run. Raises VastError.
 
-    An answer has at most 64 offers. Therefore further requests ask for higher prices per hour, until no more
-    expensive offer could make a cheaper run. One more request without filters finds the cheap offers that were
-    passed over.
+    An answer holds 64 offers at most. So it is asked on, for what costs more by the hour, until no dearer offer could
+    make a cheaper run; and once more roughly, for the cheap ones that were passed over for something.
     """
     kind = "bid" if need.interruptible else "on-demand"
     hours = least_hours(need.work, own)
     on_demand = vast.offers(need.query(hours), disk_gb=need.disk_gb) if need.interruptible else []
-    usual = {(offer.machine_id, offer.num_gpus): gpu_per_hour(offer, need.disk_gb) for offer in on_demand}
+    usual = {(each.machine_id, each.num_gpus): gpu_per_hour(each, need.disk_gb) for each in on_demand}
     found: dict[int, Offer] = {}
     query, cut_at = need.query(hours), None
     for _ in range(MOST_ANSWERS):
-        answer = [_known(offer, usual) for offer in vast.offers(query, disk_gb=need.disk_gb, kind=kind)]
+        answer = [_known(each, usual) for each in vast.offers(query, disk_gb=need.disk_gb, kind=kind)]
         new = [offer for offer in answer if offer.id not in found]
         found |= {offer.id: offer for offer in answer}
         cut_at = max((offer.price_per_hour or 0 for offer in answer), default=0.0)
@@ -48,19 +47,19 @@ def find(vast: Vast, need: Requirements, own: Mapping[str, Correction] | None = 
         if not new:
             break
         query["dph_total"] = {**need.query().get("dph_total", {}), "gte": cut_at}
-    around = [_known(offer, usual) for offer in vast.offers(need.rough_query(), disk_gb=need.disk_gb, kind=kind)]
+    around = [_known(each, usual) for each in vast.offers(need.rough_query(), disk_gb=need.disk_gb, kind=kind)]
     ranking = rank(list({offer.id: offer for offer in (*around, *found.values())}.values()), need, own)
     fixed = next(iter(rank(on_demand, replace(need, interruptible=False), own).fitting), None)
     return Ranking(ranking.fitting, ranking.refused, cut_at, fixed)
 
 
 def _known(offer: Offer, usual: Mapping[tuple[int | None, int | None], float]) -> Offer:
-    """Return the offer with the on-demand price of the same GPUs."""
+    """With what the same GPUs cost on demand."""
     return replace(offer, on_demand_per_hour=usual.get((offer.machine_id, offer.num_gpus)))
 
 
 def rank(offers: Sequence[Offer], need: Requirements, own: Mapping[str, Correction] | None = None) -> Ranking:
-    """Rank the offers that fit, the cheapest first, and the others with the reason why each was passed over."""
+    """Cheapest first among the offers that fit; the rest with the reason each was passed over."""
     speeds = {offer.id: _speed(offer, own) for offer in offers}
     rates = GoingRates.of(offers, speeds, need.disk_gb)
     fitting: list[Ranked] = []
@@ -72,10 +71,8 @@ def rank(offers: Sequence[Offer], need: Requirements, own: Mapping[str, Correcti
         else:
             refused.append(found)
     return Ranking(
-        tuple(
-            sorted(fitting, key=lambda ranked: (ranked.cost.total, -(ranked.offer.reliability or 0), ranked.offer.id))
-        ),
-        tuple(sorted(refused, key=lambda refusal: (refusal.offer.price_per_hour or 0, refusal.offer.id))),
+        tuple(sorted(fitting, key=lambda each: (each.cost.total, -(each.offer.reliability or 0), each.offer.id))),
+        tuple(sorted(refused, key=lambda each: (each.offer.price_per_hour or 0, each.offer.id))),
     )
 
 
@@ -84,17 +81,17 @@ def _judge(offer: Offer, speed: Speed | None, need: Requirements, rates: GoingRa
         return Refused(offer, refusal)
     if speed is None:
         name = offer.gpu_name or "GPU without a name"
-        return Refused(offer, Refusal("speed unknown", f"is a {name}, whose speed is not known"))
+        return Refused(offer, Refusal("speed unknown", f"is a {name}, of which nothing is known"))
     bid = _bid(offer, speed, need) if need.interruptible else None
     if need.interruptible and bid is None:
-        return Refused(offer, Refusal("bid", "costs less on demand than its minimum bid"))
-    ranked = _ranked(offer, speed, need, bid)
-    late = _beyond(ranked.offer, ranked.cost, need)
-    return Refused(ranked.offer, late) if late else _with_spare(ranked, need)
+        return Refused(offer, Refusal("bid", "costs less on demand than its least bid"))
+    each = _ranked(offer, speed, need, bid)
+    late = _beyond(each.offer, each.cost, need)
+    return Refused(each.offer, late) if late else _with_spare(each, need)
 
 
 def _ranked(offer: Offer, speed: Speed, need: Requirements, bid: Bid | None) -> Ranked:
-    """Return the offer with its cost, at its own price or at the bid."""
+    """At its own price, or at what is bid for it."""
     if bid is None:
         return Ranked(offer, expected_cost(offer, need.work, speed, disk_gb=need.disk_gb))
     offer = replace(offer, price_per_hour=bid.per_hour + storage_per_hour(offer, need.disk_gb))
@@ -104,7 +101,7 @@ def _ranked(offer: Offer, speed: Speed, need: Requirements, bid: Bid | None) -> 
 
 
 def _bid(offer: Offer, speed: Speed, need: Requirements) -> Bid | None:
-    """Return the best bid for this run on this machine."""
+    """The best bid for this run on this machine."""
     hours, storage = hours_of(offer, need.work, speed), storage_per_hour(offer, need.disk_gb)
     stake = Stake(
         hours.total,
@@ -117,33 +114,35 @@ def _bid(offer: Offer, speed: Speed, need: Requirements) -> Bid | None:
     return choose(least, offer.on_demand_per_hour, stake, limit)
 
 
-def _with_spare(ranked: Ranked, need: Requirements) -> Ranked:
+def _with_spare(each: Ranked, need: Requirements) -> Ranked:
     limits = RunLimits.of(need.work, need.budget_usd, need.deadline_hours)
     left = Remaining(limits.budget_usd, limits.deadline_hours)
-    spare = left.after(limits, Rates.of(vars(ranked.offer)), ranked.cost.hours.total)
+    spare = left.after(limits, Rates.of(vars(each.offer)), each.cost.hours.total)
     return replace(
-        ranked,
+        each,
         spare_usd=None if need.budget_usd is None else spare.usd,
         spare_hours=None if need.deadline_hours is None else spare.hours,
     )
 
 
 def _beyond(offer: Offer, cost: Cost, need: Requirements) -> Refusal | None:
-    """Return why the run does not fit into the offer's guaranteed time, the budget or the deadline; None if it fits."""
-    # The run ends at the deadline, however slow it is.
+    """Whether the run would outlast the offer's term, the budget or the deadline."""
+    # At the deadline it is over, however slowly it went.
     longest = cost.hours_high if need.deadline_hours is None else min(cost.hours_high, need.deadline_hours)
     guaranteed, wanted = (offer.duration_seconds or 0) / 3600, max(longest, need.duration_hours)
     if guaranteed < wanted:
-        return Refusal("guaranteed time", f"has {guaranteed:.1f} hours guaranteed, {wanted:.1f} needed if it is slow")
+        return Refusal(
+            "guaranteed time", f"has {guaranteed:.1f} hours guaranteed, {wanted:.1f} needed if it goes slowly"
+        )
     limits = RunLimits.of(need.work, need.budget_usd, need.deadline_hours)
     left, rates, hours = Remaining(limits.budget_usd, limits.deadline_hours), Rates.of(vars(offer)), cost.hours.total
     usd = max(left.missing_usd(limits, rates, hours), cost.total - left.usd, 0.0)
     late = left.missing_hours(limits, hours)
     if usd:
-        reason = f"needs ${left.usd + usd:.2f} for the run and its end, ${left.usd:.2f} remain"
+        reason = f"needs ${left.usd + usd:.2f} for the run and its end, ${left.usd:.2f} are left"
         return Refusal("budget", reason, usd, late)
     if late:
-        reason = f"needs {left.hours + late:.1f} hours for the run and its end, {left.hours:.1f} remain"
+        reason = f"needs {left.hours + late:.1f} hours for the run and its end, {left.hours:.1f} are left"
         return Refusal("deadline", reason, usd, late)
     return None
 

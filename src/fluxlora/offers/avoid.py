@@ -1,4 +1,4 @@
-"""Machines, owners and addresses that are avoided for some time, because of failures in this computer's journal."""
+"""Which machines, owners and addresses are not rented for a while, by what this computer's journal tells of them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ DAY = 24 * HOUR
 
 
 class Failure(StrEnum):
-    """The failure of a rented instance, as in the journal and in the module's `code`."""
+    """What made a rented instance useless, as the journal and the module's `code` say it."""
 
-    # The rent was refused, but an instance was created.
+    # The rent was, and made an instance all the same.
     RENT_REFUSED = "rent_refused"
     BOOT_TIMEOUT = "boot_timeout"
-    # The container cannot be created, or ended at once.
+    # The container cannot be made, or ended at once.
     INSTANCE_FAILED = "instance_failed"
     IMAGE_MISSING = "image_missing"
     OFFLINE = "instance_offline"
-    # The list no longer has it, although nobody destroyed it.
+    # Nobody asked for its end, and the list does not have it.
     GONE = "instance_gone"
-    # An interruptible instance was taken away: somebody bids more, somebody rents on demand, its host is gone.
+    # An interruptible one was taken away: somebody bids more, somebody rents on demand, its host is gone.
     OUTBID = "outbid"
     PREEMPTED = "preempted"
     LOST = "lost"
     DISK_TOO_SMALL = "disk_too_small"
     PRICE_CHANGED = "price_changed"
-    # It runs, but has neither a port nor the proxy for ssh.
+    # It runs, and neither a port nor the proxy leads to it.
     NO_PORTS = "no_ports"
-    # Its ssh port does not answer.
+    # Its ssh port swallows what is sent.
     NETWORK_DEAD = "network_dead"
-    # Its ssh port refuses connections.
+    # Its ssh port refuses.
     NO_SSHD = "no_sshd"
     KEY_REFUSED = "key_refused"
     HOST_KEY_CHANGED = "host_key_changed"
@@ -44,30 +44,30 @@ class Failure(StrEnum):
 
 @dataclass(frozen=True)
 class AvoidFor:
-    """How long (s) a failure makes us avoid the machine, all machines of its owner, and all at its address."""
+    """For how long (s) a failure speaks against the machine, all machines of its owner, and all at its address."""
 
     machine: float = DAY
     host: float = 0.0
     address: float = 0.0
 
 
-# A broken container runtime or a wrong disk size stays, a network or a download recovers. The default is a day.
+# A broken container runtime or a lying disk stays, a network or a download recovers. Others speak for a day.
 AVOID_FOR: Mapping[str, AvoidFor] = {
     Failure.INSTANCE_FAILED: AvoidFor(machine=7 * DAY),
-    # Caused by the image, or by the bid.
+    # The image's fault, and the bid's.
     Failure.RENT_REFUSED: AvoidFor(machine=0.0),
     Failure.IMAGE_MISSING: AvoidFor(machine=0.0),
     Failure.OUTBID: AvoidFor(machine=0.0),
     Failure.OFFLINE: AvoidFor(machine=DAY, address=6 * HOUR),
     Failure.DISK_TOO_SMALL: AvoidFor(machine=7 * DAY),
-    # An owner who raises the price does so on all machines.
+    # Who asks for more than was offered does so on all machines.
     Failure.PRICE_CHANGED: AvoidFor(machine=7 * DAY, host=DAY),
     Failure.NO_PORTS: AvoidFor(machine=7 * DAY, address=DAY),
     Failure.NETWORK_DEAD: AvoidFor(machine=7 * DAY, address=DAY),
-    # Usually caused by the key and over after minutes, rarely by the machine.
+    # Mostly a matter of the key and minutes, rarely of the machine.
     Failure.KEY_REFUSED: AvoidFor(machine=6 * HOUR),
 }
-# It was taken away while it was used: the other user needs it for some time, and the same bid may work elsewhere.
+# It was taken away after it had been used: who took it wants it for a while, and elsewhere the same bid may do.
 TAKEN: Mapping[str, AvoidFor] = {
     Failure.OUTBID: AvoidFor(machine=HOUR),
     Failure.PREEMPTED: AvoidFor(machine=6 * HOUR),
@@ -77,22 +77,19 @@ TAKEN: Mapping[str, AvoidFor] = {
 
 @dataclass(frozen=True)
 class Avoid:
-    """Machines, owners and addresses that are avoided now."""
+    """What is not worth another try now."""
 
     machine_ids: frozenset[int] = frozenset()
     host_ids: frozenset[int] = frozenset()
     addresses: frozenset[str] = frozenset()
 
     def covers(self, offer: Offer) -> bool:
-        """Return whether an offer is avoided."""
-
         by_owner = offer.machine_id in self.machine_ids or offer.host_id in self.host_ids
         return by_owner or offer.address in self.addresses
 
 
 def avoided(entries: Iterable[Entry], now: float) -> Avoid:
-    """Return what failed recently before `now` (s since the epoch), in any run; two failed machines stand for an
-    owner's."""
+    """What failed not long before `now` (s since the epoch), of any run; an owner of two failed machines as a whole."""
     machines: set[int] = set()
     hosts: set[int] = set()
     addresses: set[str] = set()

@@ -1,4 +1,4 @@
-"""Prices that are too low to be true, compared with other offers."""
+"""Prices that are too good to be true, by what others ask."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from fluxlora.offers.costs import gpu_per_hour
 from fluxlora.offers.requirements import Refusal, nonsense
 from fluxlora.vast.records import Offer
 
-# An offer below this share of the usual price for the same GPU is bait, or a machine that does not work.
+# A price that is this small a share of what others ask for as much GPU is bait, or a machine that does not work.
 BAIT_SHARE = 0.3
-# The share of the usual price for the same computing power, in the whole market. It is lower because these prices
-# differ more, and it also finds bait of which there are many of one kind.
+# Somebody may list many of a kind: what the whole market asks for as much computing catches that, and differs more.
 MASS_BAIT_SHARE = 0.15
-# With this many offers of one GPU their median is the usual price, which bait hardly changes. With fewer, the price for
-# the computing power in the whole market is used.
+# So many offers of the same GPU say what it costs, a bait among them hardly moving their median; with fewer, the whole
+# market says it, by what its GPUs compute.
 ENOUGH = 4
 
 
 @dataclass(frozen=True)
 class GoingRates:
-    """Usual prices in $ per hour: for a GPU by its name, and for each TFLOPS that a training reaches on one."""
+    """What is usually asked, $ an hour: for a GPU, by its name, and for each TFLOPS that a training gets of one."""
 
     usual: Mapping[str, float]
     usual_per_tflops: float | None
@@ -47,10 +46,10 @@ class GoingRates:
         )
 
     def too_cheap(self, offer: Offer, speed: Speed | None) -> Refusal | None:
-        """Return a refusal if the price is too low to be true. Only for offers with possible figures."""
+        """Whether the price is too good to be true. Only for offers whose figures make sense."""
         price, usual = _price(offer, self.disk_gb), self.usual.get(offer.gpu_name)
         if price <= 0:
-            return Refusal("impossible figures", "asks more for its storage than in total")
+            return Refusal("impossible figures", "asks more for its storage than for everything")
         if usual is not None and price < BAIT_SHARE * usual:
             return _lure(price, usual)
         if self.usual_per_tflops is not None and speed is not None:
@@ -65,4 +64,4 @@ def _price(offer: Offer, disk_gb: float) -> float:
 
 
 def _lure(price: float, usual: float) -> Refusal:
-    return Refusal("too cheap to be true", f"asks ${price:.3f} an hour for a GPU that costs ${usual:.2f} elsewhere")
+    return Refusal("too cheap to be true", f"asks ${price:.3f} an hour for a GPU that is worth ${usual:.2f} elsewhere")

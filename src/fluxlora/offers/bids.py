@@ -1,6 +1,6 @@
-"""The bid for an interruptible instance with the lowest expected cost of the run, including interruptions.
+"""What to bid for an interruptible instance: enough that being outbid costs less than the next cent would.
 
-Nobody publishes how often instances are outbid. The two rates here are assumptions, and the output says so.
+Nobody publishes how often instances are outbid. The two rates here are assumptions, said wherever they decide.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# At the minimum bid, anybody who bids a cent more gets the GPU: assumed to happen three times a day.
+# At the very minimum whoever bids a cent more takes the GPU: believed to happen three times a day.
 OUTBIDS_PER_HOUR = 1 / 8
-# A bid that is higher by this share of the minimum halves that rate.
+# So much more, as a share of the minimum, halves that.
 HALVING = 0.1
-# Renting on demand has precedence over every bid: assumed to happen once in two days.
+# Who rents on demand comes before every bid: believed to happen every other day.
 PREEMPTIONS_PER_HOUR = 1 / 48
-# Bids are compared in steps of this share of the minimum, which may rise by two steps until the bid is placed.
+# Bids are tried in steps of so much of the minimum; it may have risen by two of them until the bid is placed.
 _STEP, _FIRST = 0.01, 2
 
 
 @dataclass(frozen=True)
 class Bid:
-    """$ per hour for the GPU, and the expected interruptions per hour."""
+    """$ an hour for the GPU, and how often it is expected to be taken away all the same."""
 
     per_hour: float
     interruptions_per_hour: float
@@ -28,7 +28,7 @@ class Bid:
 
 @dataclass(frozen=True)
 class Stake:
-    """The hours of a run, and the cost of each interruption, in repeated hours and in $."""
+    """What a run has to lose: its hours, and what each interruption costs, in hours done again and in $ beside them."""
 
     hours: float
     redone_hours: float
@@ -36,23 +36,23 @@ class Stake:
     storage_per_hour: float = 0.0
 
     def usd(self, bid: Bid) -> float:
-        """Return the expected cost of the run at this bid, without the bytes of its first start."""
+        """What the run is expected to cost at this bid, but for the bytes of its first start."""
         rate = bid.per_hour + self.storage_per_hour
-        interruption_usd = self.redone_hours * rate + self.redone_usd
-        return self.hours * (rate + bid.interruptions_per_hour * interruption_usd)
+        each = self.redone_hours * rate + self.redone_usd
+        return self.hours * (rate + bid.interruptions_per_hour * each)
 
 
 def interruptions_per_hour(bid: float, min_bid: float) -> float:
-    """Return the expected interruptions per hour; `bid` is at least the minimum."""
+    """Expected; `bid` is at least the minimum."""
     above = bid / min_bid - 1 if min_bid > 0 else math.inf
     return PREEMPTIONS_PER_HOUR + OUTBIDS_PER_HOUR * math.pow(0.5, above / HALVING)
 
 
 def choose(min_bid: float, on_demand: float | None, stake: Stake, limit: float = math.inf) -> Bid | None:
-    """Return the bid with the lowest expected cost of the run, never above the machine's price on demand.
+    """The bid at which the run is expected to cost the least, never above what the same machine costs on demand.
 
-    If that price is not known, it is the minimum; None if the price is below the minimum bid. The bid is not above
-    the limit, which is at least the minimum. All in $/h for the GPU alone.
+    Where that is not known, the minimum; None where the machine costs less on demand than its least bid. Nor is it
+    above the limit, which the minimum keeps. All in $/h for the GPU alone.
     """
     most = min_bid if on_demand is None else on_demand
     if most < min_bid or min_bid <= 0:
@@ -60,4 +60,4 @@ def choose(min_bid: float, on_demand: float | None, stake: Stake, limit: float =
     most = max(min(most, limit), min_bid)
     steps = range(_FIRST, int((most / min_bid - 1) / _STEP) + 1)
     amounts = [*(min_bid * (1 + _STEP * step) for step in steps), most]
-    return min((Bid(amount, interruptions_per_hour(amount, min_bid)) for amount in amounts), key=stake.usd)
+    return min((Bid(each, interruptions_per_hour(each, min_bid)) for each in amounts), key=stake.usd)

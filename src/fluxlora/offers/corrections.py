@@ -1,4 +1,4 @@
-"""Corrections of the table of speeds by your own runs."""
+"""What your own runs say of each GPU, against the table of speeds."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Iterable
 from fluxlora.estimates.speeds import Correction, plain_name
 from fluxlora.money.journal import Entry, Event
 
-# One own run counts half, three count three quarters; and a run changes a speed by at most this factor.
+# One run of your own counts half, three count three quarters; and no run counts for more than this.
 MOST_CORRECTION = 3.0
 
 
 def corrections(entries: Iterable[Entry]) -> dict[str, Correction]:
-    """Return the correction of each GPU by the journal's measured trainings.
+    """What the journal's measured trainings say of each GPU.
 
-    It is the median of measured / expected time, so that one unusual run changes nothing, and nearer to 1 if there
-    are few runs.
+    The median of measured / expected, so that one odd run changes nothing; drawn towards 1 while there are few.
     """
     found: dict[str, list[float]] = {}
     for entry in entries:

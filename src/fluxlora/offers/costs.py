@@ -1,4 +1,4 @@
-"""The expected time and cost of a run on one offer, with everything that vast.ai bills."""
+"""What a run is expected to take and to cost on one offer, over everything that vast.ai bills."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from fluxlora.vast.records import Offer
 
 # vast.ai divides $/GB/month by 30 days.
 HOURS_PER_MONTH = 720
-# How much slower everything except the GPU may be: a host may have to pull the image first, or share its connection.
+# How much slower everything but the GPU may be: a host that pulls the image first, a line that others share.
 SLOW_START, SLOW_LINE = 3.0, 2.0
-# vast.ai's reliability r is the share of time in which a machine was available. With outages of this many hours each,
-# it fails (1 - r) / OUTAGE_HOURS times per hour. Each failure costs the start again, and half of the steps between two
-# checkpoints. People repair hosts, so an outage lasts hours; with shorter ones there would be more.
+# vast.ai's reliability r is the share of time that a machine was there. Away for 1 - r of it, in outages of so many
+# hours each, it fails (1 - r) / OUTAGE_HOURS times an hour; and each failure buys the start again, and half of what is
+# done between two checkpoints. People mend hosts, so an outage lasts hours; were it shorter, there would be more.
 OUTAGE_HOURS = 6.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The expected cost of a run on one offer, in $, and its range."""
+    """What the run is expected to cost on one offer, in $, and how far that may be off."""
 
     gpu: float
     storage: float
     bytes: float
-    # The cost of failures times their probability.
+    # Expected: what failures cost, times how likely they are.
     retry: float
     hours: Hours
     low: float
@@ -35,7 +35,7 @@ class Cost:
     hours_low: float
     hours_high: float
     seconds_per_step: float
-    # By the table, without the correction by your own runs.
+    # The same by the table, without what your own runs say.
     table_seconds_per_step: float
     basis: Basis
     own_runs: int
@@ -52,9 +52,9 @@ class Cost:
 def expected_cost(
     offer: Offer, work: Work, speed: Speed, *, disk_gb: float, interruptions_per_hour: float = 0.0
 ) -> Cost:
-    """Return the cost of GPU time, storage and bytes for the run and for retries. Only for offers that have prices.
+    """The three meters over the run, and a retry's. Only for offers that have prices.
 
-    `interruptions_per_hour` are added to the failures that follow from the machine's reliability.
+    `interruptions_per_hour` come on top of the failures that the machine's reliability tells of.
     """
     hours = hours_of(offer, work, speed)
     least = hours.stretched(start=0.5, line=1.0, compute=1 / speed.factor)
@@ -82,15 +82,13 @@ def expected_cost(
 
 
 def gpu_per_hour(offer: Offer, disk_gb: float) -> float:
-    """Return the price without its storage. A listed storage price above the calculated one is not trusted."""
+    """The price without the storage that it holds, which was asked about in the search; less is never believed."""
     storage = storage_per_hour(offer, disk_gb)
     held = storage if offer.storage_usd_per_hour is None else min(offer.storage_usd_per_hour, storage)
     return (offer.price_per_hour or 0) - held
 
 
 def storage_per_hour(offer: Offer, disk_gb: float) -> float:
-    """Return the price of a disk of this size, in $/h."""
-
     return (offer.storage_usd_per_gb_month or 0) * disk_gb / HOURS_PER_MONTH
 
 

@@ -1,4 +1,4 @@
-"""The ranking of a market's offers for a run, the refused ones with their reasons, and both as lines for people."""
+"""What became of a market's offers for a run: in order, or with the reason why not, and as a person reads it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SHOWN = 10
 class Ranked:
     offer: Offer
     cost: Cost
-    # For an interruptible one the bid, which is also the price of `offer`.
+    # For an interruptible one: what is bid, which `offer` has for its price.
     bid: Bid | None = None
-    # The $ and hours that may be lost on other offers before this one no longer fits; None without a limit.
+    # What may be lost on others, in $ and hours, before this one no longer fits; None where there is no limit.
     spare_usd: float | None = None
     spare_hours: float | None = None
 
@@ -46,9 +46,9 @@ class Refused:
 
 @dataclass(frozen=True)
 class Ranking:
-    """`fitting` is sorted, the cheapest run first. If `cut_at` is a price, offers above it were not searched.
+    """`fitting` is sorted, cheapest run first. Where `cut_at` is a price, what costs more an hour was not looked at.
 
-    `on_demand` is the cheapest run at a fixed price, if bids were requested.
+    `on_demand` is the cheapest run at a fixed price, where bids were asked for.
     """
 
     fitting: tuple[Ranked, ...]
@@ -58,8 +58,8 @@ class Ranking:
 
     @property
     def nearest(self) -> Refusal | None:
-        """Return, if nothing fits, the offer that needs the smallest rise of budget or deadline and nothing else."""
-        beyond = [refusal.why for refusal in self.refused if refusal.why.missing_usd or refusal.why.missing_hours]
+        """Where nothing fits: the offer for which the least must be raised of budget and deadline, and nothing else."""
+        beyond = [each.why for each in self.refused if each.why.missing_usd or each.why.missing_hours]
         return min(
             () if self.fitting else beyond,
             key=lambda why: (bool(why.missing_usd) + bool(why.missing_hours), why.missing_usd, why.missing_hours),
@@ -67,28 +67,28 @@ class Ranking:
         )
 
     def lines(self, *, refused: bool = False) -> list[str]:
-        """Return the best offers as lines for people, then why the others were passed over: counted, or each."""
+        """The best ones as a person reads them, then why the others were passed over: counted, or each."""
         head = f"{'cost':<7}  {'range':<17}  {'hours':>6}  {'range':>11}  {'$/h':>6}  {'GPU':<19}  {'place':<16}  notes"
-        shown = [_line(ranked) for ranked in self.fitting[:_SHOWN]]
+        shown = [_line(each) for each in self.fitting[:_SHOWN]]
         more = len(self.fitting) - len(shown)
         return [
             *([head, *shown] if shown else ["No offer fits."]),
             *([f"{more} more fit and cost more"] if more else []),
             *self._bidding(),
             *(self._refusals() if refused else self._counts()),
-            *([f"Offers above ${self.cut_at:.2f} an hour were not searched."] if self.cut_at is not None else []),
+            *([f"Offers above ${self.cut_at:.2f} an hour were not looked at."] if self.cut_at is not None else []),
         ]
 
     def _bidding(self) -> list[str]:
-        """Return what the best bid is expected to save and to lose."""
+        """What the best bid is expected to save and to lose."""
         best = next(iter(self.fitting), None)
         if best is None or best.bid is None:
             return []
         often = best.bid.interruptions_per_hour * best.cost.hours.total
         told = (
-            f"Interruptible: the bid is ${best.bid.per_hour:.3f} an hour, the minimum "
-            f"${best.offer.min_bid_per_hour or 0:.3f}. It is assumed to be taken away {often:.1f} times, and "
-            f"${best.cost.retry:.2f} of the cost are for repeating the lost work."
+            f"Interruptible: ${best.bid.per_hour:.3f} an hour is bid, ${best.offer.min_bid_per_hour or 0:.3f} is the "
+            f"least. It is assumed to be taken away {often:.1f} times, and ${best.cost.retry:.2f} of the cost are "
+            "for doing again what is lost then."
         )
         if self.on_demand is None:
             return [f"{told} Nothing fits on demand."]
@@ -97,20 +97,19 @@ class Ranking:
         return [f"{told} That is {difference} than the cheapest on demand, ${self.on_demand.cost.total:.2f}."]
 
     def _counts(self) -> list[str]:
-        kinds = Counter(refusal.why.kind for refusal in self.refused)
+        kinds = Counter(each.why.kind for each in self.refused)
         told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
         return [f"{len(self.refused)} were passed over: {told}"] if told else []
 
     def _refusals(self) -> list[str]:
         return [
-            f"passed over: {_gpus(refusal.offer)} at ${_price(refusal.offer)}/h, offer {refusal.offer.id}, "
-            f"{refusal.reason}"
-            for refusal in self.refused
+            f"passed over: {_gpus(each.offer)} at ${_price(each.offer)}/h, offer {each.offer.id}, {each.reason}"
+            for each in self.refused
         ]
 
 
-def _line(ranked: Ranked) -> str:
-    cost, offer = ranked.cost, ranked.offer
+def _line(each: Ranked) -> str:
+    cost, offer = each.cost, each.offer
     runs = f"{cost.own_runs} run{'s' if cost.own_runs > 1 else ''} of your own"
     notes = ", ".join(
         note

@@ -1,4 +1,4 @@
-"""The requirements of a run, and why an offer does not meet them."""
+"""What a run needs of a machine, and why an offer is not what it needs."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from fluxlora.estimates.work import Work
 from fluxlora.offers.avoid import Avoid
 from fluxlora.vast.records import Offer
 
-# The locked torch of both releases has code up to sm_120, which runs on all of 12.x and on nothing newer.
+# The locked torch of both lines has code for sm_120 at most, which runs on all of 12.x and on nothing newer.
 NEWEST_COMPUTE_CAP = 1299
-# No host has a faster connection; higher figures are mistakes or bait.
+# Nobody rents out a faster line; figures beyond that are mistakes or bait.
 ABSURD_MBPS = 100_000
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """The requirements of a run, and its work. Sizes are decimal GB, as in vast.ai."""
+    """What a run needs of a machine, and what it will do there. Sizes are decimal GB, as vast.ai counts them."""
 
     # The guide's numbers: a GPU of 40 GB or more, more than 200 GB of disk.
     gpu_ram_gb: float = 40
     disk_gb: float = 220
     num_gpus: int = 1
-    # The offer's share of the host's memory.
+    # The offer's share of the host's.
     cpu_ram_gb: float = 32
-    # The CUDA version that the driver must support.
+    # What the image's CUDA asks of the driver.
     cuda_version: float = 12.8
     # 800 = sm_80: bf16 in hardware.
     compute_cap: int = 800
     cpu_arch: str = "amd64"
     inet_down_mbps: float = 200
     inet_up_mbps: float = 50
-    # 0 also accepts a machine that is reachable only through vast.ai's proxy.
+    # 0 is a machine that is reached through vast.ai's proxy only.
     direct_ports: int = 1
     reliability: float = 0.95
     verified: bool = True
@@ -43,9 +43,9 @@ class Requirements:
     countries: tuple[str, ...] = ()
     excluded_machine_ids: tuple[int, ...] = ()
     max_price_per_hour: float | None = None
-    # Hours that the host must still guarantee, if a slow run does not need more.
+    # What the host must still guarantee; the run's length, if it goes badly, when that is more.
     duration_hours: float = 0
-    # What remains of the budget and the deadline; None for no limit.
+    # What is left of them; no limit when None.
     budget_usd: float | None = None
     deadline_hours: float | None = None
     # Bids instead of fixed prices.
@@ -54,10 +54,10 @@ class Requirements:
     avoid: Avoid = field(default_factory=Avoid)
 
     def query(self, least_hours: float = 0) -> dict[str, Any]:
-        """Return the filters of the search; compute_cap must be sent with cuda_max_good, which alone drops GPUs."""
+        """The search's own filters; compute_cap goes with cuda_max_good, which alone drops GPUs."""
         filters: dict[str, Any] = {
             **self.rough_query(),
-            # Of the whole machine, so this is the lowest limit.
+            # Of the whole machine, so the least that can be asked for.
             "cpu_ram": {"gte": self.cpu_ram_gb * 1000},
             "disk_space": {"gte": self.disk_gb},
             "cuda_max_good": {"gte": self.cuda_version},
@@ -81,7 +81,7 @@ class Requirements:
         return filters
 
     def rough_query(self) -> dict[str, Any]:
-        """Return a search with few filters: all free machines with such a GPU."""
+        """Only what makes an offer comparable: the free machines with such a GPU."""
         return {
             "rentable": {"eq": True},
             "rented": {"eq": False},
@@ -94,17 +94,17 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why an offer was passed over: the kind, for counting, and the end of the sentence."""
+    """Why an offer was passed over: the kind, to count them by, and the sentence's end."""
 
     kind: str
     reason: str
-    # The missing budget ($) and time (h), if nothing else is wrong.
+    # By how much the budget ($) and the deadline (h) are too small for it, where nothing else is the matter.
     missing_usd: float = 0.0
     missing_hours: float = 0.0
 
 
 def nonsense(offer: Offer) -> Refusal | None:
-    """Return a refusal for impossible or missing figures: such an offer is a mistake or bait."""
+    """What cannot be true, or cannot be reckoned with: such an offer is a mistake or bait."""
     figures = {
         "price": offer.price_per_hour,
         "price for storage": offer.storage_usd_per_gb_month,
@@ -127,11 +127,11 @@ def nonsense(offer: Offer) -> Refusal | None:
     if (offer.reliability or 0) > 1:
         return Refusal("impossible figures", f"has {offer.reliability:g} as its reliability")
     fastest = max(offer.inet_down_mbps or 0, offer.inet_up_mbps or 0)
-    return Refusal("impossible figures", f"claims a network of {fastest:g} Mbit/s") if fastest > ABSURD_MBPS else None
+    return Refusal("impossible figures", f"claims a line of {fastest:g} Mbit/s") if fastest > ABSURD_MBPS else None
 
 
 def unfit(offer: Offer, need: Requirements) -> Refusal | None:
-    """Return the first requirement that the offer does not meet. vast.ai does not always apply its own filters."""
+    """The first requirement that the offer misses. vast.ai's own filters are not always applied."""
     return next(_misses(offer, need), None)
 
 
@@ -157,7 +157,7 @@ def _misses(offer: Offer, need: Requirements) -> Iterator[Refusal]:
     yield from _least("direct ports", "direct ports", offer.direct_ports, need.direct_ports)
     yield from _least("reliability", "reliability", offer.reliability, need.reliability)
     if offer.verification != "verified" and (need.verified or offer.verification == "deverified"):
-        yield Refusal("not verified", "is not verified" if need.verified else "was verified and is no longer")
+        yield Refusal("not verified", "is not verified" if need.verified else "was verified once and is no longer")
     if need.gpu_names and offer.gpu_name not in need.gpu_names:
         yield Refusal("another GPU", f"is a {offer.gpu_name}")
     if need.countries and country not in need.countries:
@@ -169,14 +169,14 @@ def _misses(offer: Offer, need: Requirements) -> Iterator[Refusal]:
         or offer.host_id in need.avoid.host_ids
         or offer.address in need.avoid.addresses
     ):
-        yield Refusal("failed before", "failed for you recently")
+        yield Refusal("failed before", "failed for you not long ago")
     price, limit = offer.price_per_hour or 0, need.max_price_per_hour
     if limit is not None and price > limit:
         yield Refusal("price per hour", f"costs ${price:.3f} an hour, ${limit:g} allowed")
 
 
 def _share(offer: Offer) -> float | None:
-    """Return the memory of an offer of k of n GPUs, because vast.ai lists the whole machine's."""
+    """The memory of an offer of k of n GPUs, for vast.ai shows the whole machine's."""
     if offer.cpu_ram_mb is None or offer.gpu_share is None:
         return None
     return offer.cpu_ram_mb * min(offer.gpu_share, 1.0) / 1000

@@ -207,8 +207,8 @@ def counters(proc: Path = Path("/proc")) -> dict[str, Any]:
     rows = [row.split(":") for row in (proc / "net/dev").read_text(encoding="utf-8").splitlines() if ":" in row]
     numbers = [values.split() for name, values in rows if name.strip() != "lo"]
     return {
-        "bytes_down": sum(int(columns[0]) for columns in numbers),
-        "bytes_up": sum(int(columns[8]) for columns in numbers),
+        "bytes_down": sum(int(each[0]) for each in numbers),
+        "bytes_up": sum(int(each[8]) for each in numbers),
         "start": (proc / "1/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19],
     }
 
@@ -236,7 +236,7 @@ class Delivery:
     _next: float = 0.0
     _over_since: float = 0.0
 
-    def check(self, now: float, what: Any, over: bool) -> None:
+    def look(self, now: float, what: Any, over: bool) -> None:
         """The lease's end has tries of its own, and so has what is new."""
         self._over_since = (self._over_since or now) if over else 0.0
         if self._of != (what, over):
@@ -282,7 +282,7 @@ def watch(state: Path) -> None:
             # By the clock of who wrote it.
             lease["ends_at"] += lease.get("clock_ahead_seconds", 0)
             over = lease_over(now, lease, moved) is not None
-            delivery.check(now, what, over)
+            delivery.look(now, what, over)
             seconds = delivery.seconds(now, lease, over)
             # An adapter that the trainer has pushed itself is there already; that it is finished nobody has said.
             wanted = delivery.sent != what and wants_delivery(now, lease, progress, over)

@@ -1,4 +1,4 @@
-"""The check of a dataset for a run: the plan's own verdict without offers, and what a corrected copy would fix."""
+"""The check of a dataset for a run: the plan's own verdict, without a market, and what a corrected copy would fix."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxlora.dataset import FIXABLE, Progress, Severity, Wanted, printable, scan
+from fluxlora.dataset import MENDED, Progress, Severity, Wanted, printable, scan
 from fluxlora.plan.plan import Plan, make
 
 
 @dataclass(frozen=True)
 class Check:
-    """The result of the plan of a run with this dataset."""
+    """What the plan of a run with this dataset comes to."""
 
     plan: Plan
 
     @property
     def errors(self) -> int:
-        """Number of mistakes that make the plan fail."""
+        """How many mistakes end the plan."""
         return self.plan.count(Severity.ERROR)
 
     @property
-    def fixable(self) -> int:
-        """Number of mistakes and warnings that a corrected copy would not have."""
-        return sum(1 for finding in self.plan.findings if finding.code in FIXABLE)
+    def mended(self) -> int:
+        """How many of the mistakes and warnings a corrected copy does not have."""
+        return sum(1 for finding in self.plan.findings if finding.code in MENDED)
 
     def lines(self) -> list[str]:
-        """Return the check as lines for people."""
+        """The check as a person reads it."""
         dataset, warnings = self.plan.dataset, self.plan.count(Severity.WARNING)
-        left = self.errors + warnings - self.fixable
+        left = self.errors + warnings - self.mended
         rest = f"; the other {left} are for you to fix" if left else ""
         offer = (
-            f" `fluxlora check --fix FOLDER` fixes {self.fixable} of these in a copy, or leaves their files out{rest}."
+            f" `fluxlora check --fix FOLDER` fixes {self.mended} of these in a copy, or leaves their files out{rest}."
         )
         return [
             f"dataset    {printable(str(dataset.path))}: {len(dataset.pictures)} images, {dataset.captions} captions",
             *self.plan.verdict(),
             f"found      {_count(self.errors, 'error')}, {_count(warnings, 'warning')}."
-            + (offer if self.fixable else ""),
+            + (offer if self.mended else ""),
         ]
 
     def as_facts(self) -> dict[str, Any]:
-        """Return the check as a mapping for JSON."""
+        """For JSON."""
         return {
             "images": len(self.plan.dataset.pictures),
             "captions": self.plan.dataset.captions,
@@ -64,9 +64,9 @@ def check(
     cache_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> Check:
-    """Check every file and the variables in the same way as the plan. Raises InputError.
+    """Look at every file, and judge it and the variables as the plan does. Raises InputError.
 
-    `config` and `backends` are the trainer's files, rendered from these variables, as in `plan.make`.
+    `config` and `backends` are the trainer's files as these variables render them, as in `plan.make`.
     """
     dataset = scan(path, wanted, cache_dir=cache_dir, progress=progress)
     return Check(make(variables, run="", presets=(), dataset=dataset, config=config, backends=backends))

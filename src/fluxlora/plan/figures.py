@@ -1,4 +1,4 @@
-"""The figures of a run: numbers from its variables and its dataset, before the rules are applied."""
+"""The figures of a run: what its variables and its dataset come to in numbers, before any rule has judged them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,17 @@ from fluxlora.trainer.versions import RELEASES, Release
 
 @dataclass(frozen=True)
 class Figures:
-    """Numbers that are calculated once; mistakes in their settings are in the settings' errors."""
+    """Numbers that are worked out once; what cannot be worked out is in the settings' errors."""
 
     settings: Settings
     dataset: Dataset
 
     @classmethod
     def of(cls, variables: Mapping[str, Any], dataset: Dataset) -> Figures:
-        """Return the figures of merged variables and a dataset."""
-
         return cls(Settings(variables), dataset)
 
     @cached_property
     def batching(self) -> Batching:
-        """Batch size, accumulation and GPUs."""
-
         return Batching(
             batch_size=self.settings.whole("train_batch_size"),
             accumulation=self.settings.whole("gradient_accumulation_steps", 1),
@@ -48,28 +44,26 @@ class Figures:
 
     @property
     def version(self) -> str:
-        """The release of SimpleTuner."""
+        """The line of SimpleTuner that will count."""
         return self.settings.text("version", DEFAULT_VERSION)
 
     @cached_property
     def entries(self) -> tuple[Mapping[str, Any], ...]:
-        """The enabled data backends of images, unchanged."""
+        """The data backends of images, as they are written."""
         return tuple(self.settings.datasets())
 
     @cached_property
     def pixel_divisor(self) -> int:
-        """Number by which a rehearsal divides every edge; otherwise 1."""
-
         return self.settings.whole("pixel_divisor", 1)
 
     @property
     def is_scaled_down(self) -> bool:
-        """Whether the run is a rehearsal, whose images do not matter."""
+        """A rehearsal, whose pictures nobody looks at."""
         return self.pixel_divisor > 1
 
     @cached_property
     def backends(self) -> tuple[BackendBuckets, ...]:
-        """The valid data backends, with the images in their buckets."""
+        """The data backends that can be read, with the pictures in their buckets."""
         options = {name: self.settings.raw(f"simpletuner_{name}") for name in DEFAULTS}
         found: list[BackendBuckets] = []
         for entry in self.entries:
@@ -83,110 +77,84 @@ class Figures:
 
     @cached_property
     def embeds(self) -> int:
-        """Number of different captions, including those of images that are left out."""
+        """Captions to embed, whatever becomes of their pictures: equal ones once."""
         facts = self.dataset.facts.values()
-        lines = {line for fact in facts if isinstance(fact, Caption) for line in fact.lines}
+        lines = {line for each in facts if isinstance(each, Caption) for line in each.lines}
         return len(lines) or self.dataset.captions
 
     @cached_property
     def latents_bytes(self) -> int:
-        """Bytes of all cached latents."""
-
-        return sum(caches.latents_bytes(bucketed) for bucketed in self.backends)
+        return sum(caches.latents_bytes(each) for each in self.backends)
 
     @cached_property
     def steps_asked(self) -> int:
-        """Steps in the settings; 0 for none."""
-
         return self.settings.whole("max_train_steps", 0, least=0)
 
     @cached_property
     def epochs_asked(self) -> int:
-        """Epochs in the settings; 0 for none."""
-
         return self.settings.whole("num_train_epochs", 0, least=0)
 
     @cached_property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps that the trainer counts for an epoch."""
-
         return buckets.steps_per_epoch(self.backends, self.batching)
 
     @cached_property
     def steps(self) -> int:
-        """Optimizer steps of the run."""
-
         return self.steps_asked or self.epochs_asked * self.steps_per_epoch
 
     @cached_property
     def checkpoint_interval(self) -> int:
-        """Steps between two checkpoints."""
-
         return self.settings.whole("checkpointing_steps", 500)
 
     @cached_property
     def checkpoints(self) -> int:
-        """Number of checkpoints."""
-
         return math.floor(self.steps / self.checkpoint_interval)
 
     @property
     def is_lycoris(self) -> bool:
-        """Whether the adapter is trained by LyCORIS."""
-
         return self.settings.text("lora_type", "standard") == "lycoris"
 
     @cached_property
     def learning_rate(self) -> float:
-        """Learning rate after the warm-up."""
-
         return self.settings.number("learning_rate", 1e-4)
 
     @cached_property
     def lora_rank(self) -> int:
-        """Rank of a LoRA."""
-
         return self.settings.whole("lora_rank", 16)
 
     @cached_property
     def lora_alpha(self) -> float:
-        """Alpha of a LoRA; by default its rank, as in SimpleTuner."""
+        """The rank, as SimpleTuner takes it, where nothing is said."""
         given = self.settings.raw("simpletuner_lora_alpha")
         return float(self.lora_rank) if given in (None, "") else self.settings.number("lora_alpha", 0.0)
 
     @property
     def lora_target(self) -> str:
-        """Layers that a LoRA changes."""
-
         return self.settings.text("flux_lora_target", "all")
 
     @property
     def precision(self) -> str:
-        """Quantisation of the base model; no_change for none."""
-
         return self.settings.text("base_model_precision", "no_change")
 
     @property
     def is_quantised(self) -> bool:
-        """Whether the base model is quantised."""
-
         return self.precision != "no_change"
 
     @cached_property
     def largest_megapixels(self) -> float:
-        """Megapixels of the largest images, which decide about memory."""
-        return max((_megapixels(bucketed) for bucketed in self.backends), default=1024**2 / 1e6)
+        """What the fullest step holds in memory."""
+        return max((_megapixels(each) for each in self.backends), default=1024**2 / 1e6)
 
     @cached_property
     def mean_megapixels(self) -> float:
-        """Mean megapixels of a training image. The trainer uses the backends in proportion to their length."""
-        batches = sum(bucketed.batches for bucketed in self.backends)
-        area = sum(_megapixels(bucketed) * bucketed.batches for bucketed in self.backends) / batches if batches else 0.0
+        """Of a picture in training. The trainer draws from the backends by their length."""
+        batches = sum(each.batches for each in self.backends)
+        area = sum(_megapixels(each) * each.batches for each in self.backends) / batches if batches else 0.0
         return area or self.largest_megapixels
 
     @cached_property
     def work(self) -> Work:
-        """The work of the run on any machine."""
+        """What the run has a machine do, whichever that will be."""
         every = self.settings.whole("validation_steps", 100)
         return Work(
             steps=self.steps,
@@ -200,7 +168,7 @@ class Figures:
             validations=sizes.validations(steps=self.steps, every=every),
             inference_steps=self.settings.whole("validation_num_inference_steps", 30),
             validation_megapixels=round(self.largest_megapixels, 4),
-            latents=sum(bucketed.images for bucketed in self.backends),
+            latents=sum(each.images for each in self.backends),
             captions=self.embeds,
             download_gb=round(sizes.WEIGHTS_GB + sizes.WHEELS_GB + self.dataset.size_bytes / 1e9, 1),
             upload_gb=round(self.sent_gb, 1),
@@ -209,47 +177,41 @@ class Figures:
 
     @cached_property
     def seconds_per_step(self) -> float:
-        """Seconds per step on the reference card, before there is an offer."""
+        """On the table's reference card, before there is an offer."""
         return step_seconds(self.work, REFERENCE.tflops, self.batching.gpus)
 
     @cached_property
     def phases(self) -> hours.Hours:
-        """Hours of each phase on the same card, with a good connection."""
+        """On the same card, behind a good line."""
         return hours.reference_hours(self.work, self.batching.gpus)
 
     @property
     def validation_hours(self) -> float:
-        """Hours for validation images."""
-
         return self.phases.validation
 
     @property
     def hours(self) -> float:
-        """Hours of the run."""
-
         return round(self.phases.total, 2)
 
     @cached_property
     def adapter_mb(self) -> float:
-        """Size of the adapter's file, in MB."""
-
         if self.is_lycoris:
             return sizes.LOKR_MB
         return sizes.adapter_mb(self.lora_target, self.lora_rank)
 
     @property
     def release(self) -> Release:
-        """The release of SimpleTuner; the default one if the requested one is not supported."""
+        """The SimpleTuner that will count; the default one where another is asked for that does not exist."""
         return RELEASES.get(self.version, RELEASES[DEFAULT_VERSION])
 
     @cached_property
     def sent_gb(self) -> float:
-        """GB of checkpoints that the instance sends: to the user, and once more to the Hub if they are pushed."""
+        """Checkpoints that leave the instance: for home, and at most once more for the Hub where they are pushed."""
         copies = 2 if self.settings.flag("push_to_hub") else 1
         return (self.checkpoints + 1) * sizes.checkpoint_gb(self.adapter_mb) * copies
 
     def asked(self, name: str) -> float:
-        """Return the user's number in a variable about the machine; 0 if it is not set."""
+        """What the user asks of the machine in this variable; 0 where nothing was asked."""
         try:
             amount = float(self.settings.raw(name) or 0)
         except (TypeError, ValueError):
@@ -257,7 +219,7 @@ class Figures:
         return amount if math.isfinite(amount) else 0.0
 
     def describe_adapter(self) -> str:
-        """Return a description of the adapter and its training."""
+        """In words: what is trained, and how."""
         if self.is_lycoris:
             settings = self.settings.raw("simpletuner_lycoris")
             algorithm = settings.get("algo", "unknown") if isinstance(settings, Mapping) else "not set"
@@ -271,5 +233,5 @@ class Figures:
         )
 
 
-def _megapixels(bucketed: BackendBuckets) -> float:
-    return bucketed.backend.target_edge**2 / 1e6
+def _megapixels(each: BackendBuckets) -> float:
+    return each.backend.target_edge**2 / 1e6

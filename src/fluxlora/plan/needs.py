@@ -1,4 +1,4 @@
-"""The machine that a run needs: memory, disk, compute capability."""
+"""What a run needs of a machine: memory, disk, compute capability."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Needs:
 
     @property
     def card_gb(self) -> float:
-        """GB of memory that the requested cards have at least; 0 if none were requested."""
+        """What the wanted cards have at least; 0 where none was asked for."""
         return self.figures.asked("plan_card_gb") * sizes.CARD_SHARE
 
     @cached_property
@@ -46,12 +46,12 @@ class Needs:
 
     @cached_property
     def disk_gb(self) -> float:
-        """GB of disk that the user rents, otherwise what will be used plus a fifth."""
+        """What the user rents, else what will be used and a fifth."""
         return self.figures.asked("provision_disk_gb") or float(math.ceil(self.disk_used_gb * 1.2))
 
     @cached_property
     def requirements(self) -> dict[str, Any]:
-        """The requirements for an offer that depend on the run: fields of `Requirements`."""
+        """What an offer must have, as far as the run decides it: fields of `Requirements`."""
         return {
             "gpu_ram_gb": max(
                 self.gpu_ram_gb, self.card_gb or (0.0 if self.figures.is_quantised else sizes.GUIDE_GPU_RAM_GB)

@@ -1,4 +1,4 @@
-"""The plan of a run from its merged variables and its dataset, with all mistakes."""
+"""The plan: what a run's merged variables and its dataset come to, and whether that can work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fluxlora import trainer
-from fluxlora.dataset import Dataset, Finding, Severity, by_weight, messages
+from fluxlora.dataset import Dataset, Finding, Severity, by_weight, told
 from fluxlora.errors import InputError
 from fluxlora.estimates.speeds import REFERENCE
 from fluxlora.estimates.work import Work
@@ -21,45 +21,45 @@ from fluxlora.settings.credentials import without_secrets
 from fluxlora.trainer import caches
 from fluxlora.trainer.buckets import BackendBuckets
 
-# How many sizes of a data backend are printed.
+# Of a data backend's sizes this many are told.
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The result of the merged variables. If there are errors, some numbers may be missing or wrong."""
+    """The validated outcome of the merged variables. With errors the numbers are what could be worked out."""
 
     run: str
     presets: tuple[str, ...]
-    # A description of the adapter and its training.
+    # In words: what is trained, and how.
     adapter: str
     dataset: Dataset
     backends: tuple[BackendBuckets, ...]
-    # Number of different captions.
+    # Equal captions once.
     embeds: int
     latents_bytes: int
     steps: int
     steps_per_epoch: int
     checkpoints: int
-    # On the reference card of the speed table; an offer's own hours are in its ranking.
+    # On the speed table's reference card; an offer's own are in its ranking.
     hours: float
     disk_gb: float
     needs: Mapping[str, Any] = field(default_factory=dict)
-    # Findings about the files, for these backends; errors and warnings include some of each kind.
+    # What was found about the files, for these backends; errors and warnings tell some of each kind.
     findings: tuple[Finding, ...] = ()
-    # The most serious first.
+    # Each the heaviest first.
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
 
     @property
     def epochs(self) -> int:
-        """Number of started epochs; 0 if an epoch has no step."""
+        """Begun epochs; 0 where an epoch has no step."""
         return math.ceil(self.steps / self.steps_per_epoch) if self.steps_per_epoch else 0
 
     @property
     def requirements(self) -> Requirements:
-        """The requirements for an offer."""
+        """What an offer must have."""
         return Requirements(**self.needs)
 
     @property
@@ -67,13 +67,13 @@ class Plan:
         return self.requirements.work
 
     def count(self, severity: Severity) -> int:
-        """Return the number of errors or warnings, including those that are not printed one by one."""
+        """How many errors, or warnings, there are, with those of a kind that are not told one by one."""
         sentences = self.errors if severity is Severity.ERROR else self.warnings
-        shown = sum(1 for kind, _ in messages(self.findings) if kind is severity)
+        shown = sum(1 for kind, _ in told(self.findings) if kind is severity)
         return len(sentences) - shown + sum(1 for finding in self.findings if finding.severity is severity)
 
     def verdict(self) -> list[str]:
-        """Return errors, then warnings, both with their number, then hints; `check` and `plan` both print this."""
+        """Errors, then warnings, then hints, the first two under their number; what `check` and `plan` both print."""
         errors, warnings = self.count(Severity.ERROR), self.count(Severity.WARNING)
         return [
             *([f"errors     {errors}: the run is refused until they are fixed"] if errors else []),
@@ -84,7 +84,7 @@ class Plan:
         ]
 
     def as_facts(self) -> dict[str, Any]:
-        """Return the plan as a mapping for JSON; `requirements` has only what the plan decides, not the defaults."""
+        """For JSON; `requirements` has only what the plan decides, the rest keeps the market's defaults."""
         return {
             "run": self.run,
             "presets": list(self.presets),
@@ -96,7 +96,7 @@ class Plan:
                 "size_gb": round(self.dataset.size_bytes / 1e9, 3),
                 "findings": [finding.as_facts() for finding in self.dataset.findings],
             },
-            "backends": [_backend_facts(bucketed) for bucketed in self.backends],
+            "backends": [_backend_facts(each) for each in self.backends],
             "captions_embedded": self.embeds,
             "caches_gb": round((self.latents_bytes + self.embeds * caches.EMBED_BYTES) / 1e9, 3),
             "steps": self.steps,
@@ -113,19 +113,19 @@ class Plan:
         }
 
     def lines(self) -> list[str]:
-        """Return the plan as lines for people."""
+        """The plan as a person reads it."""
         need = self.requirements
         images, captions = len(self.dataset.pictures), self.dataset.captions
         return [
             f"run        {self.run}, presets {' + '.join(self.presets) or 'none'}",
             f"adapter    {self.adapter}",
             f"dataset    {self.dataset.path}: {images} images, {captions} captions, {_size(self.dataset.size_bytes)}",
-            *(f"trains on  {_backend_line(bucketed)}" for bucketed in self.backends),
-            f"caches     {sum(bucketed.images for bucketed in self.backends)} latents, {_size(self.latents_bytes)}; "
+            *(f"trains on  {_backend_line(each)}" for each in self.backends),
+            f"caches     {sum(each.images for each in self.backends)} latents, {_size(self.latents_bytes)}; "
             f"{self.embeds} captions, at most {_size(self.embeds * caches.EMBED_BYTES)}",
             f"steps      {self.steps}, {self.steps_per_epoch} an epoch, {self.epochs} epochs, "
             f"{self.checkpoints} checkpoints",
-            f"hours      about {self.hours:.1f} on an {REFERENCE.name}; each offer has its own",
+            f"hours      about {self.hours:.1f} on an {REFERENCE.name}; each offer says its own",
             f"machine    {need.num_gpus} GPU with {need.gpu_ram_gb:.0f} GB, {need.cpu_ram_gb:.0f} GB of memory, "
             f"{need.disk_gb:.0f} GB of disk ({self.disk_gb:.0f} used), CUDA {need.cuda_version}",
             f"transfer   {need.work.download_gb:.0f} GB to the machine, {need.work.upload_gb:.1f} GB from it",
@@ -142,9 +142,9 @@ def make(
     config: Mapping[str, Any] | None = None,
     backends: Sequence[Mapping[str, Any]] = (),
 ) -> Plan:
-    """Make the plan. Everything that the user has to fix is one sentence in its `errors`; nothing is raised.
+    """Work the plan out. What the user has to mend ends up in its `errors`, as one sentence each; nothing is raised.
 
-    `config` and `backends` are the trainer's config.json and multidatabackend.json, rendered from these variables;
+    `config` and `backends` are the trainer's config.json and multidatabackend.json as these variables render them;
     without the first no option's name is checked.
     """
     try:
@@ -171,37 +171,30 @@ def make(
         disk_gb=round(needs.disk_used_gb, 1),
         needs=needs.requirements,
         findings=by_weight(found),
-        # The settings' errors are complete after every number above was read.
+        # The settings' errors are complete when every number above has been asked for.
         errors=(
             *figures.settings.errors,
             *compared.errors,
             *exposed,
-            *(verdict.message for verdict in said if verdict.weight is Weight.REFUSED),
+            *(each.message for each in said if each.weight is Weight.REFUSED),
         ),
-        warnings=(
-            *compared.warnings,
-            *(verdict.message for verdict in said if verdict.weight in (Weight.SPOILT, Weight.LOSS)),
-        ),
-        hints=tuple(verdict.message for verdict in said if verdict.weight is Weight.HINT),
+        warnings=(*compared.warnings, *(each.message for each in said if each.weight in (Weight.SPOILT, Weight.LOSS))),
+        hints=tuple(each.message for each in said if each.weight is Weight.HINT),
     )
 
 
 def _without_secrets(
     variables: Mapping[str, Any], config: Mapping[str, Any] | None, backends: Sequence[Mapping[str, Any]]
 ) -> tuple[tuple[str, ...], Mapping[str, Any], Mapping[str, Any] | None, Sequence[Mapping[str, Any]]]:
-    """Return a sentence for each secret that others could read, and the arguments without secrets, because errors
-    quote values.
+    """A sentence for each secret that others would read, and the arguments without them: errors quote values.
 
-    Raises InputError for too deeply nested data.
+    Raises InputError for what is nested too deep.
     """
     trainers = without_secrets({name: value for name, value in variables.items() if name.startswith("simpletuner_")})
     others = without_secrets({name: value for name, value in variables.items() if not name.startswith("simpletuner_")})
     dangers = [
-        *(
-            (key, "would be in clear text in the trainer's files, which are also downloaded")
-            for key in trainers.dropped
-        ),
-        *((key, "would be stored in clear text by vast.ai") for key in others.dropped),
+        *((key, "would stand in clear text in the trainer's files, which also come home") for key in trainers.dropped),
+        *((key, "would be kept in clear text by vast.ai") for key in others.dropped),
     ]
     remedy = "Remove it; secrets that the trainer reads from its environment are set in training_tokens."
     return (
@@ -213,17 +206,17 @@ def _without_secrets(
 
 
 def _of_files(findings: Iterable[Finding]) -> Iterator[Verdict]:
-    for severity, sentence in messages(findings):
+    for severity, sentence in told(findings):
         yield Verdict(Weight.REFUSED if severity is Severity.ERROR else Weight.LOSS, sentence)
 
 
-def _backend_facts(bucketed: BackendBuckets) -> dict[str, Any]:
+def _backend_facts(each: BackendBuckets) -> dict[str, Any]:
     return {
-        "id": bucketed.backend.id,
-        "resolution": bucketed.backend.target_edge,
-        "images": bucketed.images,
-        "samples": bucketed.samples,
-        "batches": bucketed.batches,
+        "id": each.backend.id,
+        "resolution": each.backend.target_edge,
+        "images": each.images,
+        "samples": each.samples,
+        "batches": each.batches,
         "buckets": [
             {
                 "aspect": bucket.aspect,
@@ -232,24 +225,22 @@ def _backend_facts(bucketed: BackendBuckets) -> dict[str, Any]:
                 "samples": bucket.samples,
                 "batches": bucket.batches,
             }
-            for bucket in bucketed.buckets
+            for bucket in each.buckets
         ],
-        "left_out": bucketed.left_out,
-        "latents_gb": round(caches.latents_bytes(bucketed) / 1e9, 3),
+        "left_out": each.left_out,
+        "latents_gb": round(caches.latents_bytes(each) / 1e9, 3),
     }
 
 
-def _backend_line(bucketed: BackendBuckets) -> str:
-    left_out = sum(map(len, bucketed.left_out.values()))
-    why = ", ".join(f"{len(files)} {reason}" for reason, files in bucketed.left_out.items())
-    sizes = [
-        f"{len(bucket.files)} of {' or '.join(f'{w}x{h}' for w, h in bucket.sizes)}" for bucket in bucketed.buckets
-    ]
+def _backend_line(each: BackendBuckets) -> str:
+    left_out = sum(map(len, each.left_out.values()))
+    why = ", ".join(f"{len(files)} {reason}" for reason, files in each.left_out.items())
+    sizes = [f"{len(bucket.files)} of {' or '.join(f'{w}x{h}' for w, h in bucket.sizes)}" for bucket in each.buckets]
     shown = ", ".join(sizes[:_SHOWN]) + (f" and {len(sizes) - _SHOWN} more sizes" if len(sizes) > _SHOWN else "")
     return (
-        f"{bucketed.backend.id}: {bucketed.images} images ({shown or 'none'})"
+        f"{each.backend.id}: {each.images} images ({shown or 'none'})"
         + (f", {left_out} left out ({why})" if left_out else "")
-        + f", {bucketed.samples} samples in {bucketed.batches} batches"
+        + f", {each.samples} samples in {each.batches} batches"
     )
 
 

@@ -1,4 +1,4 @@
-"""The only code that rents: finds or rents a run's one instance, and waits until it is usable."""
+"""The one place that rents: a run's one instance, found or rented, and usable within bounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fluxlora.vast.errors import NoCredit, OfferGone, Unavailable
 from fluxlora.vast.labels import Label, command_to_end
 from fluxlora.vast.records import Instance
 
-NOTHING_LEFT = "No instance is left that costs money."
+NOTHING_LEFT = "Nothing is left that costs money."
 
 
 class RentUnclear(VastError):
@@ -29,21 +29,21 @@ class RentUnclear(VastError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one call."""
+    """How far one call goes."""
 
-    # Instances that are rented one after the other, each after the previous one was destroyed.
+    # Instances that are rented one after the other, each after the last one was destroyed.
     attempts: int = 3
-    # The share by which an instance may cost more than its offer, because prices are rounded.
+    # The share by which an instance may be dearer than its offer: prices are told in rounded digits.
     price_tolerance: float = 0.05
-    # In $/h, including storage; None means only the offer's own limit.
+    # In $/h, storage included; None sets no limit beside the offer's.
     price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise InputError("At least one attempt to rent is needed.", hint="Allow 1 or more.", code="bad_limit")
-        # NaN would not limit anything.
+        # Not a number would be no limit at all.
         if not self.price_tolerance >= 0 or (self.price_per_hour is not None and not self.price_per_hour >= 0):
-            raise InputError("A limit of the price is not a number.", hint="Give 0 or more.", code="bad_limit")
+            raise InputError("A limit of the price is no number.", hint="Give 0 or more.", code="bad_limit")
 
 
 def ensure_instance(
@@ -58,11 +58,10 @@ def ensure_instance(
     dry_run: bool = False,
     attempts: Attempts | None = None,
 ) -> Ensured:
-    """Return one usable instance of the run: the existing one, otherwise a rented one. Never rents a second one
-    beside it.
+    """One usable instance of the run: the one that is there, else a rented one. Never a second beside it.
 
-    A rented instance that fails is destroyed before another machine is tried. `attempts` has all attempts, also if
-    this raises VastError. If an instance remains, the error has `instance_id`, and the hint its cost.
+    A rented one that fails is destroyed before the next is tried, on another machine. What was tried is in `attempts`,
+    also when this raises VastError; where an instance is left over the error has `instance_id`, and the hint the cost.
     """
     attempts = attempts or Attempts(rent.label.run)
     renter = _Renter(vast, rent, limits or Limits(), waits or Waits(), login, public_ssh_key, attempts, list(choices))
@@ -84,8 +83,6 @@ class _Renter:
 
     @property
     def run(self) -> str:
-        """The run's name."""
-
         return self.rent.label.run
 
     def ensure(self, dry_run: bool) -> Ensured:
@@ -94,10 +91,9 @@ class _Renter:
         there = self._there()
         if len(there) > 1:
             raise VastError(
-                f"{self.run} has {len(there)} instances: {', '.join(str(instance.id) for instance in there)}.",
-                hint="They cost money, and each may have results that the others do not have. Look at them, and "
-                f"destroy all but one on https://cloud.vast.ai/instances/; {self._command(there[0].id)} destroys the "
-                "oldest.",
+                f"{self.run} has {len(there)} instances: {', '.join(str(each.id) for each in there)}.",
+                hint="They cost money, and each may hold work that the others do not. Look, and destroy all but one on "
+                f"https://cloud.vast.ai/instances/; {self._command(there[0].id)} ends the oldest.",
                 code="duplicate_instances",
                 instance_id=there[0].id,
             )
@@ -106,12 +102,12 @@ class _Renter:
         if dry_run:
             return Ensured(None, changed=True)
         if self.attempts.journal:
-            # An instance that is not in the journal would not count in the budget.
+            # What is not remembered is not reckoned against the budget.
             self.attempts.journal.require()
         for _ in range(self.limits.attempts):
             if instance := self._rent_and_wait():
                 return self._alone(instance)
-            # Another computer may have rented for the run in the meantime.
+            # Somebody else may have rented for the run meanwhile.
             if there := self._there():
                 return self._adopt(there[0], dry_run)
         raise self._given_up()
@@ -142,22 +138,21 @@ class _Renter:
             self.attempts.found(found)
             if starts:
                 self._start(found)
-            # Its disk and its price were checked when it was rented.
+            # Its disk and its price are what they are: they were looked at when it was rented.
             arrival = Readiness(replace(self.rent, disk_gb=0), found.id, self.waits, starting=starts)
             instance = self._arrive(arrival, attach=key_missing)
         except InstanceFailed as error:
             if error.code == Failure.GONE:
                 error.instance_id = None
                 error.hint = (
-                    "Its guard or another computer has destroyed it, so it costs nothing. Run the command again to "
-                    "rent another one."
+                    "Its guard or another computer has ended it, so it costs nothing. Run it again for another."
                 )
                 raise
-            # It may have the only copies of checkpoints, so the user decides whether to destroy it.
-            error.hint = f"It was kept because it may have checkpoints, and {self._how_to_end(found)}"
+            # It may hold checkpoints that nobody else has: ending it is the user's decision.
+            error.hint = f"It was kept, for it may hold checkpoints, and {self._how_to_end(found)}"
             if error.code == Failure.HOST_KEY_CHANGED and self.login:
                 pinned = self.login.known_hosts_dir / str(found.id)
-                error.hint = f"If it was recycled, remove {pinned} and run the command again. {error.hint}"
+                error.hint = f"If it was recycled, remove {pinned} and run it again. {error.hint}"
             raise
         except VastError as error:
             raise self._left(error, found.id) if error.instance_id is None else error from None
@@ -169,7 +164,7 @@ class _Renter:
         except NoCredit as broke:
             raise NoCredit(
                 f"vast.ai has stopped instance {found.id} of {self.run}: the account has no credit.",
-                hint=f"{broke.hint} Its disk still costs money: {self._how_to_end(found)}",
+                hint=f"{broke.hint} Its disk is billed on: {self._how_to_end(found)}",
                 instance_id=found.id,
             ) from broke
 
@@ -180,7 +175,7 @@ class _Renter:
         return arrival.until_let_in(self.vast, self.login) if self.login else instance
 
     def _rent_and_wait(self) -> Instance | None:
-        """Return a rented and usable instance; None if it failed and was destroyed."""
+        """A rented and usable instance; None when it failed and was destroyed."""
         rented = self._rent_one()
         if rented is None:
             return None
@@ -195,25 +190,20 @@ class _Renter:
             raise self._left(error, instance_id) from None
 
     def _rent_one(self) -> tuple[Choice, int] | None:
-        """Rent the first offer that still exists, and remove the tried ones from the list; None if the new
-        instance was destroyed."""
+        """Rents the first choice that is still there, taking the tried ones off the list; None when that had to end."""
         while self.choices:
             choice = self.choices.pop(0)
             offer = choice.offer.id
             hours = (time.monotonic() - self.begun) / 3600
             if self.failures and not choice.fits_after(self.attempts.most_usd(), hours):
-                self.attempts.note(
-                    "over_budget", f"Offer {offer} no longer fits into the remaining budget and time.", offer_id=offer
-                )
+                self.attempts.note("over_budget", f"Offer {offer} no longer fits into what is left.", offer_id=offer)
                 continue
             try:
                 instance_id = self.vast.rent(offer, replace(self.rent, bid_per_hour=choice.bid_per_hour))
                 sentence = f"Rented offer {offer} as instance {instance_id}."
             except Unavailable as lost:
                 instance_id = self._look_up(offer, lost)
-                sentence = (
-                    f"The reply to renting offer {offer} was lost; instance {instance_id} was found by its label."
-                )
+                sentence = f"The reply to renting offer {offer} was lost; its label led to instance {instance_id}."
             except OfferGone:
                 self.attempts.note("offer_gone", f"Offer {offer} was gone.", offer_id=offer)
                 continue
@@ -231,12 +221,12 @@ class _Renter:
         told = " ".join(attempt.sentence for attempt in self.attempts.made)
         raise OfferGone(
             f"No offer is left for {self.run}. {told}".rstrip(),
-            hint=f"{NOTHING_LEFT} Run the command again for new offers, or require less.",
+            hint=f"{NOTHING_LEFT} Run it again for fresh offers, or ask for less.",
             code="no_offer",
         )
 
     def _look_up(self, offer_id: int, lost: VastError) -> int:
-        """Return the instance of a rent without a reply. Raises RentUnclear if none appears in time."""
+        """The instance that a rent without a reply has made. Raises RentUnclear when none shows up in time."""
         deadline, trouble = time.monotonic() + self.waits.lost, ""
         while True:
             try:
@@ -250,12 +240,12 @@ class _Renter:
                     f"vast.ai did not answer the rent of offer {offer_id} for {self.run}, and no instance of it has "
                     f"appeared.{trouble}",
                     hint=f"Nothing else was rented. Look at https://cloud.vast.ai/instances/ for {self.rent.label}, "
-                    "and run the command again in some minutes: an instance that has appeared by then is used.",
+                    "and run it again in some minutes: what has appeared by then is taken.",
                 ) from lost
             time.sleep(min(self.waits.poll, 2))
 
     def _end_left_behind(self, choice: Choice, refused: VastError) -> None:
-        """Destroy the instance that a refused rent may create, which is stopped and costs money."""
+        """A refused rent can make an instance all the same, stopped and paid for."""
         assert refused.instance_id is not None
         instance_id, refused.instance_id = refused.instance_id, None
         usd = self._destroy(instance_id)
@@ -265,14 +255,14 @@ class _Renter:
         self.attempts.failed(Failure.RENT_REFUSED, sentence, choice=choice, instance_id=instance_id, seen=None, usd=usd)
 
     def _attach(self, instance_id: int) -> None:
-        """Attach the key. Instances get the account's keys, but not a team's; the login shows whether it worked."""
+        """Instances take the account's keys over, a team's has to be attached; whether it helped, the login shows."""
         try:
             self.vast.attach_ssh_key(instance_id, self.public_ssh_key)
         except VastError as error:
             self.attempts.note("key_not_attached", f"The key was not attached: {error}", instance_id=instance_id)
 
     def _highest_price(self, choice: Choice) -> float | None:
-        """Return the highest price per hour, including storage."""
+        """What an hour may cost at most, storage included."""
         offered, bid = choice.offer.price_per_hour, choice.bid_per_hour
         if bid is not None:
             offered = bid + (choice.offer.storage_usd_per_hour or 0.0)
@@ -280,7 +270,7 @@ class _Renter:
         return min((limit for limit in limits if limit is not None), default=None)
 
     def _give_up(self, choice: Choice, arrival: Readiness, error: InstanceFailed) -> None:
-        """Destroy an instance without user data, and avoid offers that would probably fail in the same way."""
+        """Nothing of the user's is on it yet: it goes, and what is likely to fail in the same way is not tried."""
         self._destroy(arrival.instance_id)
         usd = arrival.spent_usd()
         sentence = f"{error} It was destroyed, and cost ${usd:.4f}."
@@ -289,10 +279,10 @@ class _Renter:
         )
         self.failures.append(error)
         avoid = self.attempts.avoid()
-        self.choices = [choice for choice in self.choices if not avoid.covers(choice.offer)]
+        self.choices = [each for each in self.choices if not avoid.covers(each.offer)]
 
     def _destroy(self, instance_id: int, *, journal: Journal | None = None) -> float:
-        """Destroy an instance and return its cost in $, as far as it is known."""
+        """What it may have cost, in $."""
         prefix = self.rent.label.prefix
         try:
             ended = ensure_absent(self.vast, instance_id, prefix=prefix, waits=self.waits, journal=journal)
@@ -303,7 +293,7 @@ class _Renter:
     def _left(self, error: VastError, instance_id: int) -> VastError:
         error.instance_id = instance_id
         error.hint = (
-            f"{error.hint} Instance {instance_id} costs money; destroy it with {self._command(instance_id)}.".strip()
+            f"{error.hint} Instance {instance_id} costs money; end it with {self._command(instance_id)}.".strip()
         )
         return error
 
@@ -311,13 +301,12 @@ class _Renter:
         told = " ".join(attempt.sentence for attempt in self.attempts.made if attempt.code != "rented")
         return InstanceFailed(
             f"{self.run} got no usable instance. {told}",
-            hint=f"{NOTHING_LEFT} The attempts cost ${self.attempts.usd():.4f}. Run the command again to try other "
-            "machines.",
+            hint=f"{NOTHING_LEFT} The attempts cost ${self.attempts.usd():.4f}. Run it again to try other machines.",
             code=self.failures[-1].code if self.failures else Failure.RENT_REFUSED,
         )
 
     def _alone(self, instance: Instance) -> Ensured:
-        """Reduce two instances to the oldest, after a rent was carried out twice or by two computers at once."""
+        """A rent carried out twice, or by two computers at once, leaves two: the oldest stays, whoever looks."""
         try:
             first, *others = self._there() or [instance]
         except VastError as error:

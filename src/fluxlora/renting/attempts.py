@@ -1,4 +1,4 @@
-"""The attempts of one call and their cost, for its caller and for the journal, which later calls read."""
+"""What one call tried and what that cost, for its caller; and for the journal, from which later calls learn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fluxlora.vast.records import Instance, Offer
 
 @dataclass(frozen=True)
 class Choice:
-    """An offer to rent, the bid for it ($/h; None rents on demand), and the expected time and cost of the run."""
+    """An offer worth renting, what to bid for it ($/h; None rents on demand), and what its run is expected to take."""
 
     offer: Offer
     bid_per_hour: float | None = None
@@ -24,12 +24,12 @@ class Choice:
     expected_hours: float | None = None
     # By the table of speeds alone.
     expected_seconds_per_step: float | None = None
-    # The $ and hours that may be lost on other offers before this one no longer fits; None for no limit.
+    # What may be lost on others before this one no longer fits into the budget and the time; None for no limit.
     spare_usd: float | None = None
     spare_hours: float | None = None
 
     def fits_after(self, usd: float, hours: float) -> bool:
-        """Return whether the offer still fits after this much was lost on others."""
+        """Whether it may still be rented when so much was lost on others."""
         return usd <= _or_any(self.spare_usd) and hours <= _or_any(self.spare_hours)
 
 
@@ -39,7 +39,7 @@ def _or_any(limit: float | None) -> float:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt: `code` for programs, `sentence` for people, `usd` as far as it is known."""
+    """One thing that was tried: `code` for programs, `sentence` for people, `usd` as far as it is known."""
 
     code: str
     sentence: str
@@ -50,7 +50,7 @@ class Attempt:
 
 @dataclass
 class Attempts:
-    """The attempts of one run. An instance is not lost if the journal can no longer be written."""
+    """Those of one run. A journal that can no longer be written is no reason to lose sight of an instance."""
 
     run: str
     journal: Journal | None = None
@@ -69,7 +69,7 @@ class Attempts:
         self.made.append(Attempt(code, sentence, offer_id, instance_id, usd))
 
     def rented(self, choice: Choice, instance_id: int) -> None:
-        """Record a new instance, which costs money from now on."""
+        """The money runs from here on."""
         offer = choice.offer
         self._write(
             Event.RENTED,
@@ -88,8 +88,7 @@ class Attempts:
         )
 
     def found(self, instance: Instance) -> None:
-        """Record an existing instance. If its rent is not in the journal, the reply was lost or another
-        computer rented it."""
+        """It was there. If its rent is not in the journal, the reply to it was lost, or another computer sent it."""
         self.note("found", f"Found instance {instance.id}.", instance_id=instance.id)
         if self._remembers(instance.id):
             return
@@ -106,13 +105,13 @@ class Attempts:
     def failed(
         self, code: str, sentence: str, *, choice: Choice, instance_id: int, seen: Instance | None, usd: float
     ) -> None:
-        """Record that a rented instance failed and is gone."""
+        """A rented instance was given up and is gone."""
         self.note(code, sentence, offer_id=choice.offer.id, instance_id=instance_id, usd=usd)
         offer = choice.offer
         facts: dict[str, Any] = {
             "code": str(code),
             "reason": sentence,
-            # A value may be missing in the list's row, or in an offer of which only the id is known.
+            # A row of the list may leave out what the offer said, and an offer of a bare id what the row says.
             "machine_id": (seen and seen.machine_id) or offer.machine_id,
             "host_id": (seen and seen.host_id) or offer.host_id,
             "address": offer.address or (seen.direct_host if seen else ""),
@@ -121,10 +120,9 @@ class Attempts:
         self._write(Event.DESTROYED, instance_id, spent_usd=usd)
 
     def destroyed(self, instance: Instance, lost: str = "") -> None:
-        """Record that the list no longer has the instance; its price counts for all of its time, as if it had
-        always run.
+        """The list was seen without it; its price is taken for all of its time, as if it had always run.
 
-        `lost` says how it had been taken away before.
+        `lost` is how it had been taken away before.
         """
         hours = 0.0 if instance.started_at is None else max(0.0, time.time() - instance.started_at) / 3600
         usd = hours * (instance.price_per_hour or 0.0)
@@ -138,7 +136,7 @@ class Attempts:
                 used=True,
                 **_machine(instance),
             )
-        # For computers that did not rent it; and its price may be slightly above its offer's.
+        # For whoever did not see it rented; and its price may be a little above its offer's.
         self._write(
             Event.DESTROYED,
             instance.id,
@@ -148,14 +146,14 @@ class Attempts:
         )
 
     def avoid(self) -> Avoid:
-        """Return the machines, owners and addresses that failed in this call."""
+        """What this call has found to be useless."""
         return avoided(self._entries, time.time())
 
     def usd(self) -> float:
         return sum(attempt.usd for attempt in self.made)
 
     def most_usd(self) -> float:
-        """Return the highest possible cost of the failed instances, as the next lease will calculate it."""
+        """What those that were given up may have cost, as the lease of the next one will reckon."""
         return spent(self._entries, RunLimits(math.inf, math.inf), now=time.time()).usd
 
     def _remembers(self, instance_id: int) -> bool:
@@ -177,7 +175,7 @@ class Attempts:
 
 
 def _rates(of: Offer | Instance) -> dict[str, float | None]:
-    """Return vast.ai's prices; None if they are missing."""
+    """The prices as vast.ai tells them; None where it does not."""
     return {name: getattr(of, name) for name in RATES}
 
 

@@ -1,4 +1,4 @@
-"""The only code that destroys or stops a run's instance, and checks the result."""
+"""The one place that destroys: a run's instance ended or stopped, and seen to be."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fluxlora.vast.records import Instance
 
 
 class DestroyUnverified(VastError):
-    """The instance is still in the list, or the list cannot be read: it may still cost money."""
+    """The instance is still in the list, or the list cannot be read: it may still be paid for."""
 
     code = "destroy_unverified"
 
 
 @dataclass(frozen=True)
 class Ensured:
-    """The result of a call: `instance` is None if it is gone, `attempts` has what was tried."""
+    """What became of a wish: `instance` is None once it is gone, `attempts` tells what was tried."""
 
     instance: Instance | None
     changed: bool
@@ -32,14 +32,14 @@ class Ensured:
 
 
 def of_run(instances: Sequence[Instance], run: str, prefix: str = PREFIX) -> list[Instance]:
-    """Return the instances whose label names the run, the oldest first."""
-    ours = [instance for instance in instances if (label := Label.parse(instance.label, prefix)) and label.run == run]
-    return sorted(ours, key=lambda instance: instance.id)
+    """The instances whose label names the run, the oldest first."""
+    ours = [each for each in instances if (label := Label.parse(each.label, prefix)) and label.run == run]
+    return sorted(ours, key=lambda each: each.id)
 
 
 def how_to_end(run: str, instance: Instance, prefix: str = PREFIX) -> str:
     playbook = f" or `ansible-playbook destroy.yml -e run_name={run}`" if prefix == PREFIX else ""
-    return f"{instance.cost}; {command_to_end(run, instance.id, prefix)}{playbook} destroys it."
+    return f"{instance.cost}; {command_to_end(run, instance.id, prefix)}{playbook} ends it."
 
 
 def ensure_absent(
@@ -52,10 +52,10 @@ def ensure_absent(
     journal: Journal | None = None,
     lost: str = "",
 ) -> Ensured:
-    """Destroy the instance with this id, or all of this run, until two list requests no longer find it.
+    """No instance with this id, or none of this run: asked for until two looks at the list have not found it.
 
-    `lost` says in the journal how it had been taken away before. Raises DestroyUnverified if it still exists, or if
-    the list cannot be read, after `waits.vanish` seconds.
+    `lost` says in the journal how it had been taken away before.
+    Raises DestroyUnverified when it is still there, or cannot be seen to be gone, after `waits.vanish` seconds.
     """
     waits = waits or Waits()
     seen = True
@@ -67,7 +67,7 @@ def ensure_absent(
         there, seen = [], False
     if dry_run:
         return Ensured(there[0] if there else None, changed=bool(there))
-    # A row may appear later than the rent, or the list may be unavailable: an id is worth one request in any case.
+    # A row may appear later than the rent that made it, or the list be away: an id is worth one request all the same.
     unlisted = isinstance(target, int) and not there and vast.destroy(target)
     if seen and not there and not unlisted:
         return Ensured(None, changed=False)
@@ -80,12 +80,12 @@ def ensure_absent(
     if unlisted:
         attempts.note("destroyed", f"Instance {target}, which was not listed, was destroyed.", instance_id=int(target))
     if asked > 1:
-        attempts.note("asked_again", f"vast.ai was asked {asked} times until the list no longer had it.")
+        attempts.note("asked_again", f"vast.ai was asked {asked} times until the list agreed.")
     return Ensured(None, changed=bool(ended) or unlisted, attempts=tuple(attempts.made))
 
 
 def listed(vast: Vast, target: int | str, prefix: str = PREFIX) -> list[Instance]:
-    """Return the instance with this id, or all of this run, the oldest first. Raises VastError."""
+    """The instance with this id, or all of this run, the oldest first. Raises VastError."""
     if isinstance(target, int):
         return [instance] if (instance := vast.instance(target)) else []
     return of_run(vast.instances(), target, prefix)
@@ -94,7 +94,7 @@ def listed(vast: Vast, target: int | str, prefix: str = PREFIX) -> list[Instance
 def _until_gone(
     vast: Vast, target: int | str, prefix: str, waits: Waits, there: list[Instance]
 ) -> tuple[list[Instance], int]:
-    """Return the destroyed instances, and how often the request was sent."""
+    """Those that were there and are gone, and how often that was asked for."""
     ended = {instance.id: instance for instance in there}
     deadline, rounds, absences, trouble = time.monotonic() + waits.vanish, 0, 0, ""
     while True:
@@ -102,7 +102,7 @@ def _until_gone(
         try:
             for instance in there:
                 vast.destroy(instance.id)
-            # The list is delayed, and instances were seen to come back: so it is read after a pause, and twice.
+            # The list lags, and instances were seen to come back: look after a while, not at once, and twice.
             time.sleep(min(waits.poll, 5))
             there = listed(vast, target, prefix)
             ended |= {instance.id: instance for instance in there}
@@ -114,7 +114,7 @@ def _until_gone(
             return list(ended.values()), rounds
         if time.monotonic() >= deadline and (there or trouble):
             instance_id = there[0].id if there else next(iter(ended), target)
-            state = f"is still listed: {there[0].cost}" if there else "was destroyed, but this could not be verified"
+            state = f"is still listed: {there[0].cost}" if there else "was told to end, but not seen to be gone"
             raise DestroyUnverified(
                 f"After {waits.vanish:.0f} s instance {instance_id} {state}. {trouble}".rstrip(),
                 hint="Destroy it on https://cloud.vast.ai/instances/.",
@@ -125,7 +125,7 @@ def _until_gone(
 def ensure_stopped(
     vast: Vast, run: str, *, prefix: str = PREFIX, waits: Waits | None = None, dry_run: bool = False
 ) -> Ensured:
-    """Stop the run's instances; their disks remain and cost money. Raises NoSuchInstance if there is none."""
+    """The run's instances stopped; their disks stay, and are paid for. Raises NoSuchInstance when there is none."""
     waits = waits or Waits()
     there = of_run(vast.instances(), run, prefix)
     if not there:

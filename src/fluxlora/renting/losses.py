@@ -1,4 +1,4 @@
-"""Interruptible instances that were taken away."""
+"""Interruptible instances that were taken away, and what of their training is safe at home."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fluxlora.offers.avoid import Failure
 from fluxlora.vast.client import Vast
 from fluxlora.vast.records import Instance
 
-# Hosts in these states don't answer vast.ai, either.
+# These hosts don't answer vast.ai either.
 _SILENT = frozenset({"offline", "unknown", "frozen"})
 
 
 def loss(instance: Instance) -> str:
-    """Return how an interruptible instance was taken away, as one of three `Failure`s; empty if it was not.
+    """How an interruptible instance was taken away, as one of three `Failure`s; empty while it was not.
 
-    An instance at a fixed price is never reported, because its disk may have the only copy of the results.
+    One that is rented at a fixed price is never called so: its disk may hold what nobody else has.
     """
     if not instance.is_bid:
         return ""
@@ -30,8 +30,7 @@ def loss(instance: Instance) -> str:
 
 
 def wait_for_loss(vast: Vast, instance_id: int, *, seconds: float, poll_seconds: float = 5.0) -> str:
-    """Wait until vast.ai reports the interruption of an instance that no longer answers; empty if it does not in
-    time."""
+    """The loss of an instance that no longer answers, as soon as vast.ai has noticed; empty when it has not in time."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -41,7 +40,7 @@ def wait_for_loss(vast: Vast, instance_id: int, *, seconds: float, poll_seconds:
             if found is None or not found.is_bid:
                 return ""
         except VastError:
-            # The list may be unavailable for some time; an unknown state is not an interruption.
+            # The list may be away for a while; what is not known is no loss.
             pass
         if time.monotonic() >= deadline:
             return ""

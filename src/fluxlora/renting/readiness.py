@@ -1,4 +1,4 @@
-"""Waits for an instance from its rent to the first login, within limits, and decides when it has failed."""
+"""The way of an instance from its rent to the first login, within bounds; and why it is given up on the way."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from fluxlora.vast.client import Rent, Vast
 from fluxlora.vast.errors import RateLimited, Unavailable
 from fluxlora.vast.records import Endpoint, Instance
 
-# The listed disk is rounded differently from the requested one.
+# The rented disk is told in other digits than it was asked for.
 DISK_TOLERANCE = 0.02
-# Parts of status_msg, in lower case, after which no machine can run the image.
+# Fragments of status_msg, in lower case, after which no machine can run the image.
 MISSING_IMAGE = ("manifest unknown", "unauthorized", "pull access denied", "repository does not exist")
 
 
 class InstanceFailed(VastError):
-    """The instance will never run, or not in time; `code` is a Failure."""
+    """The instance will not run, or not in time; `code` is a Failure."""
 
     code = Failure.INSTANCE_FAILED
 
 
 @dataclass(frozen=True)
 class Waits:
-    """The longest waits, in seconds."""
+    """Bounds, in seconds."""
 
-    # vast.ai's own test tool waits 40 minutes for an image; the progress of its download is not reported.
+    # Vast's own test tool gives an image 40 minutes; the download's progress is not reported.
     boot: float = 2400
-    # Rows, and the ports of a running instance, appear some seconds late.
+    # Rows, and the mapped ports of a running instance, appear some seconds late.
     appear: float = 60
-    # A rent whose reply was lost may still be in progress.
+    # A rent whose reply was lost may still be worked on.
     lost: float = 120
-    # sshd starts 30 to 90 s after "running", and the key arrives up to three minutes later.
+    # sshd follows 30 to 90 s after "running", the key up to three minutes later.
     ssh: float = 300
-    # vast.ai's own test tool gives up a machine after a minute of timeouts.
+    # vast.ai's own test tool drops a machine after a minute of nothing but timeouts.
     network: float = 60
     vanish: float = 180
     poll: float = 10
@@ -46,20 +46,20 @@ class Waits:
         for name, seconds in vars(self).items():
             if not 0 <= seconds < math.inf:
                 raise InputError(
-                    f"{seconds:g} seconds ({name}) is not a possible wait.", hint="Give 0 or more.", code="bad_wait"
+                    f"{seconds:g} seconds ({name}) cannot be waited.", hint="Give 0 or more.", code="bad_wait"
                 )
 
 
 @dataclass
 class Readiness:
-    """The observations of one instance so far, with which the next one is compared."""
+    """What was seen of one instance so far, by which the next look is judged."""
 
     rent: Rent
     instance_id: int
     waits: Waits
-    # In $/h, including storage.
+    # In $/h, storage included.
     highest_price: float | None = None
-    # Just after its start, a stopped instance still looks like a failed one.
+    # A start of one that was stopped looks like a failure for a while.
     starting: bool = False
     seen: Instance | None = None
     began: float = field(default_factory=lambda: time.monotonic())
@@ -69,16 +69,14 @@ class Readiness:
     _answering: float | None = None
 
     def until_reachable(self, vast: Vast) -> Instance:
-        """Wait until the instance runs and has an address, and return it. Raises InstanceFailed, or VastError
-        after the limits."""
+        """The instance once it runs and has an address. Raises InstanceFailed, or vast.ai's fault past all bounds."""
         while True:
             if (instance := self._look(vast)) and self._endpoint(instance):
                 return instance
             time.sleep(self.waits.poll)
 
     def until_let_in(self, vast: Vast, login: Login) -> Instance:
-        """Wait until the instance accepts the login, and return it. Call it after `until_reachable`; it raises
-        the same."""
+        """The instance once it lets us in; to be called after `until_reachable`, and raises the same."""
         while True:
             if (instance := self._look(vast)) and (endpoint := self._endpoint(instance)):
                 probe = login.try_at(self.instance_id, endpoint)
@@ -88,7 +86,7 @@ class Readiness:
             time.sleep(self.waits.poll)
 
     def spent_usd(self) -> float:
-        """Return the cost until now without bytes: the disk since its creation, the GPU while it ran."""
+        """What it has cost until now, bytes not counted: the disk from its creation, the GPU while it ran."""
         if self.seen is None:
             return 0.0
         now = time.monotonic()
@@ -103,7 +101,7 @@ class Readiness:
         try:
             seen = vast.instance(self.instance_id)
         except (Unavailable, RateLimited):
-            # A failed list request is not a failure; polling continues while there is time.
+            # No news is no bad news, as long as there is time.
             if now - self.began >= self.waits.boot + self.waits.ssh:
                 raise
             return None
@@ -126,7 +124,7 @@ class Readiness:
         price, most = seen.price_per_hour, self.highest_price
         if price is not None and most is not None and price > most:
             raise self._failure(
-                Failure.PRICE_CHANGED, f"costs ${price:.4f} an hour, and at most ${most:.4f} is allowed"
+                Failure.PRICE_CHANGED, f"costs ${price:.4f} an hour, and ${most:.4f} is the most it may"
             )
         if seen.status == "running":
             self._running = now if self._running is None else self._running
@@ -135,13 +133,13 @@ class Readiness:
             raise self._failure(Failure.BOOT_TIMEOUT, f"is {state} after {waited:.0f} s")
 
     def _endpoint(self, seen: Instance) -> Endpoint | None:
-        """Return the direct address, for which some time is waited, otherwise the proxy's."""
+        """The direct address is worth some patience, the proxy is the way when it never comes."""
         assert self._running is not None
         now = time.monotonic()
         endpoint, patience_over = seen.endpoint(direct=self.rent.direct), now - self._running >= self.waits.appear
         if endpoint is None or (self.rent.direct and not endpoint.direct and not patience_over):
             if endpoint is None and patience_over:
-                raise self._failure(Failure.NO_PORTS, "runs, but has no address for ssh")
+                raise self._failure(Failure.NO_PORTS, "runs, and has no address for ssh")
             return None
         if self._reachable is None:
             self._reachable = self._answering = now

@@ -1,4 +1,4 @@
-"""Tries to log in to an instance, and distinguishes the answers by what they mean for the instance."""
+"""Whether an instance lets us in: what its ssh port answers, told apart by what it means for the instance."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from fluxlora.vast.records import Endpoint
 
 
 class Answer(Enum):
-    IN = "it accepts the login"
-    # Packets get lost: there is no machine, or no connection to it.
+    IN = "it lets us in"
+    # Packets get lost: nobody is there, or the way to it is dead.
     SILENT = "it does not answer"
-    # The machine is reachable, but its sshd does not run yet, or not at all.
+    # The machine is there, its sshd is not, or not yet.
     REFUSED = "it refuses the connection"
-    # Keys may arrive on an instance some minutes late.
+    # Keys reach an instance some minutes late.
     DENIED = "it refuses the key"
     CHANGED = "it has another host key than before"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """An answer, and the message of ssh or of the system."""
+    """An answer, and ssh's or the system's own words for it."""
 
     answer: Answer
     words: str = ""
@@ -37,8 +37,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Login:
-    """How to log in. Host keys are stored at the first login, in a file for each instance, because addresses are
-    reused."""
+    """How to log in. Host keys are pinned at first use, in a file for each instance: addresses are handed on."""
 
     key_file: Path
     known_hosts_dir: Path
@@ -47,27 +46,27 @@ class Login:
     proxy_command: str = ""
 
     def require(self) -> None:
-        """Raise InputError if this computer could not log in to any instance, before one is rented."""
+        """Raises InputError where no instance could ever let this computer in: that is known before one is paid."""
         try:
             self.known_hosts_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.key_file.open("rb").close()
         except OSError as error:
             raise InputError(
-                f"This computer cannot log in to instances: {error.filename}: {error.strerror}.",
-                hint="Name an existing private key, and a folder for host keys that can be created.",
+                f"No instance can be entered from here: {error.filename}: {error.strerror}.",
+                hint="Name a private key that is there, and a folder for host keys that may be made.",
                 code="no_login",
             ) from error
         if not shutil.which("ssh"):
-            raise InputError("ssh is not installed.", hint="Install OpenSSH's client.", code="no_login")
+            raise InputError("There is no ssh here.", hint="Install OpenSSH's client.", code="no_login")
 
     def try_at(self, instance_id: int, endpoint: Endpoint) -> Probe:
-        """Try once; this takes at most three times `connect_seconds`."""
-        # With a proxy only ssh itself can connect.
+        """One attempt, which takes three times `connect_seconds` at most."""
+        # Behind a proxy the way there is ssh's own.
         silent = None if self.proxy_command else self._knock(endpoint)
         return silent or self._enter(instance_id, endpoint)
 
     def _knock(self, endpoint: Endpoint) -> Probe | None:
-        """Return None if the other side sends text first, as sshd does."""
+        """None when somebody there speaks first, as sshd does."""
         try:
             with socket.create_connection((endpoint.host, endpoint.port), self.connect_seconds) as connection:
                 if connection.recv(64):
@@ -79,11 +78,11 @@ class Login:
             return Probe(Answer.SILENT, error.strerror or "timed out")
 
     def _enter(self, instance_id: int, endpoint: Endpoint) -> Probe:
-        # The inventory's own options, so that Ansible uses the host key that is stored here.
+        # The inventory's own options, so that Ansible meets the key that is pinned here.
         words = [*ssh.CLOSED, *ssh.to_instance(instance_id, self.known_hosts_dir, self.proxy_command)]
         timeout = f"ConnectTimeout={max(1, round(self.connect_seconds))}"
         command = ["ssh", *words, "-n", "-i", str(self.key_file), "-o", timeout, "-p", str(endpoint.port)]
-        # A file, because a process that a proxy command leaves behind would keep a pipe open after ssh has ended.
+        # A file, since what a proxy command leaves running would hold a pipe open after ssh has ended.
         with tempfile.TemporaryFile("w+", errors="replace") as complaint:
             try:
                 done = subprocess.run(
@@ -97,8 +96,8 @@ class Login:
 
 
 def understood(complaint: str) -> Probe:
-    """Return the meaning of ssh's error output."""
-    # A host may send any text before it disconnects.
+    """What ssh means by what it writes when it fails."""
+    # A host may say good-bye in words of its own.
     last = one_line((complaint.strip().splitlines() or [""])[-1])
     sign = complaint.lower()
     if "host key verification failed" in sign or "identification has changed" in sign:

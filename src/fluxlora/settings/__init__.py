@@ -1,1 +1,1 @@
-"""The settings of a run: the guide's numbers, the presets, the existing variables, and which of them are secret."""
+"""The settings of a run: the guide's numbers, the presets, the variables that exist, and what of them is secret."""

@@ -1,4 +1,4 @@
-"""Finds credentials by name and value, and removes them from data, for every file and line that fluxlora writes."""
+"""Which names and values are credentials, and data without them: one answer for every file and line that we write."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from urllib.parse import parse_qsl, urlsplit
 
 from fluxlora.errors import InputError
 
-# Deeper than any configuration, and far from Python's recursion limit.
+# Deeper than any configuration, and far above what Python's recursion limit allows for.
 _DEPTH = 60
-# Replaces a key that is itself a credential.
+# What stands for a key that is a credential itself.
 _HIDDEN = "…"
 
-# Words anywhere in a name, after its conversion to lower case with underscores.
+# Words anywhere in a name, after it was brought to lower case and underscores.
 _WORDS = re.compile(
     r"(?:^|_)(?:secrets?|passwords?|passwd|passphrase|pwd|credentials?|authorization|bearer|apikey|accesskey|secretkey"
     r"|privatekey|authtoken|accesstoken|connection_string|sas_token"
     r"|(?:api|access|secret|private|auth|account|application|signing|encryption|storage)_keys?"
     r"|(?:api|access|auth|refresh|session)_tokens)(?:_|$)"
 )
-# The last word of a name: a token, unless the name is about a tokenizer or a number of tokens.
+# The last word of a name: a token, unless a tokenizer's or a count is meant.
 _LAST = re.compile(r"(?:^|_)(?:token|cookies?|sas)$")
 _TOKENIZERS = re.compile(
     r"(?:^|_)(?:max|min|num|n|per|pad|bos|eos|unk|cls|sep|mask|special|class|placeholder|instance|trigger|prior|stop"
     r"|start|end|image|text|next|last|first|extra|new|subject|style|concept)_token$"
 )
-# A name for the place or the length of a credential is not itself a credential.
+# A name that says where a credential lies, or how long it is, is none.
 _ABOUT = re.compile(r"_(?:files?|paths?|dir|directory|folder|length|count|limit|size|env|variable)$")
-# Names for which 40 or 64 hexadecimal digits are a hash.
+# A name that says that 40 or 64 hexadecimal digits are a hash.
 _HASHES = re.compile(r"(?:^|_)(?:revision|rev|commit|tag|ref|branch|sha|sha1|sha256|hash|digest|checksum|etag)(?:_|$)")
 # More names in the query of a URL.
 _QUERY = frozenset({"key", "sig", "signature", "auth", "x_amz_signature", "x_amz_credential"})
 
-# Forms of credentials, each recognised by its beginning. Here and below repetitions are limited: otherwise a text of a
-# megabyte could take minutes.
+# Forms of credentials, each unmistakable by its beginning. Here and below repetitions are bounded: without that, a text
+# of a megabyte could take minutes.
 _FORMS = re.compile(
     r"""(?<![A-Za-z0-9])(?:
       hf_[A-Za-z0-9]{20,} | api_org_[A-Za-z0-9]{20,}            # Hugging Face
@@ -57,25 +57,25 @@ _DIGITS = re.compile(r"(?:[\w-]{0,40}-)?(?:[0-9a-f]{40}|[0-9a-f]{64})")
 # AWS' secret keys: 40 letters of base64.
 _AWS_SECRET = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9/+]{40}")
 _URL = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s'\"<>]+")
-# NAME=value, --name value, and 'name': 'value' in text that is not JSON.
+# NAME=value, --name value, and 'name': 'value' in text that is no JSON.
 _ASSIGNED = re.compile(
     r"""(?<![\w.-])([A-Za-z_][\w.-]{0,80})(?:=|['"]\s{0,4}:\s{0,4}['"]?|\s{0,4}:\s{0,4}['"])['"]?([^\s'",;&}]{4,})"""
 )
 _ARGUMENT = re.compile(r"(?<![\w-])--([A-Za-z][\w-]{0,80})\s{1,4}([^\s-]\S{3,})")
-# Values that mean that nothing is set, or that are an answer such as yes.
+# What says that nothing is set, or is an answer.
 _NOTHING = frozenset({"", "true", "false", "yes", "no", "on", "off", "none", "null", "~"})
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """Data without its credentials, and the dotted key of each removed one."""
+    """Data without its credentials, and the dotted key of each that was left out."""
 
     value: Any
     dropped: tuple[str, ...] = ()
 
 
 def secret_name(name: str) -> bool:
-    """Return whether the name of a key, an option or a variable is that of a credential.
+    """Whether a key, an option or a variable is called like one that holds a credential.
 
     `tokenizer_max_length`, `max_token`, `caption_key` and `secrets_file` are not.
     """
@@ -86,10 +86,9 @@ def secret_name(name: str) -> bool:
 
 
 def secret_text(text: str, name: str = "") -> bool:
-    """Return whether a text is a credential or contains one: a token by its form, a URL with a password, `KEY=…`.
+    """Whether a text is a credential or holds one: a token by its form, a URL with a password, `KEY=…`.
 
-    `name` is the name of the text: if it is about a hash or a revision, plain hexadecimal digits are not a
-    credential.
+    `name` is what the text is called: where that speaks of a hash or a revision, plain hexadecimal digits are one.
     """
     if _FORMS.search(text) or _AWS_SECRET.fullmatch(text.strip()):
         return True
@@ -102,7 +101,7 @@ def secret_text(text: str, name: str = "") -> bool:
 
 
 def secret_url(url: str) -> bool:
-    """Return whether a URL contains a user with a password, a web address any user, or a query a token."""
+    """Whether a URL holds a user with a password, a web address any user at all, or a query a token."""
     try:
         parts = urlsplit(url)
         query = parse_qsl(parts.query)
@@ -115,22 +114,22 @@ def secret_url(url: str) -> bool:
 
 
 def without_secrets(value: Any, at: str = "") -> Cleaned:
-    """Return the data without everything that is a credential by its name or form, at any depth.
+    """The data at every depth without what is a credential by its name or by its form.
 
-    Mappings, lists and texts with JSON are searched completely. `at` is the dotted key of `value` itself. Raises
-    InputError for data that is nested deeper than any configuration.
+    Mappings, lists and texts that hold JSON are walked whole. `at` is the dotted key of `value` itself.
+    Raises InputError for data that is nested deeper than any configuration.
     """
     walk = _Walk()
     left = walk.value(value, at.rpartition(".")[2], at, _DEPTH)
     return Cleaned(None if left is _DROPPED else left, tuple(walk.dropped))
 
 
-# Distinguishes a removed value from null.
+# Tells what was left out from null.
 _DROPPED: Any = object()
 
 
 class _Walk:
-    """One pass over data, and the keys of what it removed."""
+    """One pass over data, and the keys of what it left out."""
 
     def __init__(self) -> None:
         self.dropped: list[str] = []
@@ -148,7 +147,7 @@ class _Walk:
         return self.text(value, name, at, depth) if isinstance(value, str) else value
 
     def mapping(self, value: Mapping[Any, Any], at: str, depth: int) -> dict[Any, Any]:
-        # {"name": "HF_TOKEN", "value": "…"}, as environments are often written.
+        # {"name": "HF_TOKEN", "value": "…"}, as environments are written down.
         named = next((str(value[key]) for key in ("name", "key") if isinstance(value.get(key), str)), "")
         left: dict[Any, Any] = {}
         for key, item in value.items():
@@ -186,6 +185,6 @@ def _says_something(value: Any) -> bool:
 
 
 def _words(name: str) -> str:
-    """Return hubToken, HUB-TOKEN and --hub.token all as hub_token."""
+    """hubToken, HUB-TOKEN and --hub.token alike as hub_token."""
     split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     return re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_")

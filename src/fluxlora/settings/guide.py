@@ -1,7 +1,7 @@
-"""How this project differs from the guide, "Super Simple LoRA Training for flux-dev using vast.ai", and why.
+"""The guide, "Super Simple LoRA Training for flux-dev using vast.ai": where its files and this project part, and why.
 
-A test compares what the presets render with the guide's files and finds these differences and no others. The tables of
-docs/guide-keys.md are made from them, and so is the report of `fluxlora import` on a file that followed the guide.
+A test holds what the presets render against the guide's files and finds these differences and no others; the tables of
+docs/guide-keys.md and what `fluxlora import` says of a file that followed the guide are made from them.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-# The value of a key that a file does not have.
+# What stands for a key that a file does not have.
 ABSENT: Final = "absent"
-# A run's name, wherever the guide has one name for all runs.
+# A run's name, wherever the guide writes one name for all.
 RUN: Final = "my-style"
 
-# The guide's files of data backends, by the preset that replaces them.
+# The guide's data backends, by the preset that took their place.
 BACKEND_FILES: Mapping[str, str] = {
     "1024": "multidatabackend.json",
     "512": "multidatabackend_512.json",
     "multires": "multidatabackend_512_768_1024.json",
     "arb": "multidatabackend_with_arb.json",
 }
-# The options whose variable has another name; the last two have no variable, because their values are the same for
-# every run.
+# The options whose variable does not bear their name; the values of the last two are the same for every run.
 _VARIABLES: Mapping[str, str | None] = {
     "pretrained_model_name_or_path": "simpletuner_model",
     "data_backend_config": None,
@@ -33,7 +32,7 @@ _VARIABLES: Mapping[str, str | None] = {
 
 @dataclass(frozen=True)
 class Departure:
-    """One key whose value differs from the guide's."""
+    """One key that is not as the guide has it."""
 
     key: str
     guide: Any
@@ -42,12 +41,12 @@ class Departure:
 
 
 def variable(option: str) -> str | None:
-    """Return the variable that sets an option of SimpleTuner, or None if the value is the same for every run."""
+    """The variable behind an option of SimpleTuner; none where every run has the same value."""
     return _VARIABLES.get(option, f"simpletuner_{option}")
 
 
 def as_read(value: Any) -> Any:
-    """Return a value as the trainer reads it: it reads "true" and "1e-4" as true and 0.0001."""
+    """A value as the trainer reads it: it takes "true" and "1e-4" for true and 0.0001."""
     if not isinstance(value, str):
         return value
     if value.lower() in ("true", "false"):
@@ -64,27 +63,27 @@ CONFIG: tuple[Departure, ...] = (
         "num_train_epochs",
         ABSENT,
         0,
-        "Epochs default to 1, and SimpleTuner since 1.1 refuses max_train_steps beside them: the guide's file "
-        "cannot start any of its versions.",
+        "Epochs are 1 unless told, and SimpleTuner since 1.1 refuses max_train_steps beside them: the guide's file "
+        "starts none of its versions.",
     ),
     Departure(
         "ignore_final_epochs",
         ABSENT,
         True,
-        "If gradients are accumulated, SimpleTuner 3's epochs end before its steps, and the run ends too early.",
+        "Where gradients are accumulated, SimpleTuner 3's epochs are over before its steps, and the run is cut short.",
     ),
     Departure(
         "flux_schedule_auto_shift",
         "true",
         ABSENT,
-        "Called flow_schedule_auto_shift since SimpleTuner 2, which does not start with the old name.",
+        "Called flow_schedule_auto_shift since SimpleTuner 2; the old name ends the start.",
     ),
     Departure("flow_schedule_auto_shift", ABSENT, True, "The new name of flux_schedule_auto_shift."),
     Departure(
         "flow_schedule_shift",
         ABSENT,
         0,
-        "A fixed shift, by default 3, excludes the automatic one: SimpleTuner refuses both together.",
+        "A fixed shift, 3 unless told, excludes the automatic one: SimpleTuner refuses both.",
     ),
     Departure(
         "allow_tf32", "true", ABSENT, "Removed in SimpleTuner 2, where TF32 is on unless disable_tf32 says otherwise."
@@ -93,32 +92,32 @@ CONFIG: tuple[Departure, ...] = (
         "model_flavour",
         ABSENT,
         "dev",
-        "The guide is older than the option; without it SimpleTuner applies the checks for another FLUX, krea.",
+        "The guide is older than the option; without it SimpleTuner's checks are those of another FLUX, krea.",
     ),
     Departure(
         "hub_model_id",
         "flux-lora-training",
         RUN,
-        "With one name for every training, the second overwrites the first on the Hub.",
+        "With one name for every training, a second one is pushed over the first.",
     ),
-    Departure("tracker_run_name", "flux-lora-training", RUN, "With one name, the loss curves cannot be distinguished."),
+    Departure("tracker_run_name", "flux-lora-training", RUN, "With one name, the loss curves cannot be told apart."),
     Departure(
         "model_card_private",
         ABSENT,
         True,
-        "SimpleTuner's own default since 2, written out because it decides who can see the trained person's face.",
+        "SimpleTuner's own default since 2, written out because it decides who sees somebody's face.",
     ),
     Departure(
         "checkpoints_total_limit",
         2,
         5,
-        "A checkpoint must exist until it is downloaded; over a slow connection two intervals are too short for that.",
+        "A checkpoint has to live until it has come home, and on a slow line two intervals are too short for that.",
     ),
     Departure(
         "checkpointing_use_tempdir",
         ABSENT,
         True,
-        "A checkpoint that a crash left incomplete looks complete: the next start resumes from it and fails, too.",
+        "A checkpoint that a crash cut short looks like a whole one, is gone on from, and ends that start too.",
     ),
     Departure(
         "webhook_config",
@@ -128,40 +127,40 @@ CONFIG: tuple[Departure, ...] = (
     ),
 )
 
-# What a preset changes in addition.
+# What a preset changes besides.
 PRESETS: Mapping[str, tuple[Departure, ...]] = {
     "1024": (),
     "512": (
-        Departure("resolution", 1024, 512, "The guide leaves it at 1024; its data backend has another size."),
+        Departure("resolution", 1024, 512, "The guide leaves it at 1024; its data backend says another size."),
         Departure(
             "validation_resolution",
             "1024x1024",
             "512x512",
-            "The size that is trained, and a quarter of the time.",
+            "At the size that is trained, in a quarter of the time.",
         ),
     ),
     "multires": (),
     "arb": (),
     "lokr": (
-        Departure("lora_type", "standard", "lycoris", "With standard, lycoris_config.json is not read."),
+        Departure("lora_type", "standard", "lycoris", "With standard, lycoris_config.json is not looked at."),
         Departure(
             "lycoris_config",
             ABSENT,
             "config/lycoris_config.json",
-            "SimpleTuner's default, written out so that the file is found from every folder.",
+            "SimpleTuner's default, written out so that it is found whatever folder it is started in.",
         ),
         Departure(
             "learning_rate",
             "1e-4",
             1e-3,
-            "A LoKr hardly learns at a LoRA's rate; SimpleTuner's FLUX quick start (FLUX.md) uses 1e-3 with AdamW.",
+            "A LoKr hardly learns at a LoRA's rate; SimpleTuner's FLUX quick start (FLUX.md) takes 1e-3 with AdamW.",
         ),
     ),
 }
 
 _NAMES = (
-    "The guide's files share names between resolutions: SimpleTuner then keeps the list of images and the cached "
-    "images of the first one, and trains on them."
+    "The guide's files share names between resolutions: SimpleTuner then keeps the first one's list of images and "
+    "cached images, and trains on them."
 )
 
 
@@ -178,8 +177,8 @@ _REPEATS = Departure(
     "repeats",
     ABSENT,
     3,
-    "A bucket with fewer samples than the batch is dropped without a message, which at the guide's batch of 4 applies "
-    "to most aspect ratios. Four samples of each image fill a batch, in both backends.",
+    "A bucket with fewer samples than the batch is dropped without a word, so at the guide's batch of 4 most of its "
+    "aspect ratios are; four samples of each image fill it, in both backends alike.",
 )
 _NO_CROP = "SimpleTuner does not read it where crop is false."
 
@@ -189,7 +188,7 @@ BACKENDS: Mapping[str, tuple[tuple[Departure, ...], ...]] = {
     "512": (
         (
             *_names("default_dataset", "square", "square_512"),
-            Departure("resolution", 384, 512, "A mistake in the guide's 512 file, which therefore trains at 384."),
+            Departure("resolution", 384, 512, "A slip in the guide's 512 file, which trains at 384 by it."),
         ),
     ),
     "multires": (

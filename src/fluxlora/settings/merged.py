@@ -1,5 +1,4 @@
-"""The merged variables of a run with their types. A value that cannot be converted is reported once, and the default is
-used."""
+"""The merged variables of a run, cast: what cannot be cast is said once and counts as the default."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ _Number = TypeVar("_Number", int, float)
 
 
 class Messages(list[str]):
-    """Sentences without repetitions."""
+    """Sentences, each once."""
 
     def add(self, message: str) -> None:
         if message not in self:
@@ -19,7 +18,7 @@ class Messages(list[str]):
 
 
 class Settings:
-    """The variables by the names of SimpleTuner's options; `errors` has the mistakes in those that were read."""
+    """The variables by the names of SimpleTuner's options; `errors` has what was wrong with those asked for."""
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self.errors = Messages()
@@ -27,7 +26,7 @@ class Settings:
         if not isinstance(extra, Mapping):
             self.errors.add(f"simpletuner_extra_config must be a mapping of options, not {extra!r}.")
             extra = {}
-        # Takes precedence over everything else; its names may have dashes or not.
+        # Written over everything else, its names with or without the dashes.
         over = {f"simpletuner_{str(name).lstrip('-')}": value for name, value in extra.items() if value is not None}
         self._variables = {**variables, **over}
 
@@ -48,7 +47,7 @@ class Settings:
         return self._variables.get(name)
 
     def datasets(self) -> list[Mapping[str, Any]]:
-        """Return the enabled data backends of images, unchanged."""
+        """The enabled data backends of images, as they are written."""
         entries = self._variables.get("simpletuner_datasets")
         if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
             self.errors.add("simpletuner_datasets must be a list of data backends; a resolution preset sets it.")
@@ -57,7 +56,7 @@ class Settings:
         return [entry for entry in images if not entry.get("disabled", False)]
 
     def _number(self, kind: type[_Number], option: str, default: _Number | None, least: _Number) -> _Number:
-        """Return a number, also from text, because YAML reads 1e-4 as text."""
+        """YAML reads 1e-4 as text, so text that is a number is one."""
         name = f"simpletuner_{option}"
         value = self._variables.get(name, default)
         fallback = least if default is None else default

@@ -1,4 +1,4 @@
-"""The presets, and which of them can be combined."""
+"""Presets: which there are, and which may stand together."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ import yaml
 
 from fluxlora.errors import InputError
 
-# Added if no chosen preset sets a resolution.
+# Added where no chosen preset says what is trained at which size.
 DEFAULT = "1024"
 # The variable that makes a preset a resolution preset.
 DATASETS = "simpletuner_datasets"
-# The variable that all presets of a kind set, so that no two of a kind can be combined. The first match is a preset's
-# kind.
+# The variable that all presets of a kind set, so that no two of a kind combine; the first that a preset sets counts.
 KINDS: Mapping[str, str] = {
     DATASETS: "resolution",
     "simpletuner_lora_type": "adapter",
@@ -30,7 +29,7 @@ KINDS: Mapping[str, str] = {
     "simpletuner_max_train_steps": "length",
     "simpletuner_learning_rate": "learning rate",
 }
-# The variables that only a LoRA of peft reads.
+# What only a LoRA of peft reads.
 LORA_ONLY = frozenset({"simpletuner_lora_rank", "simpletuner_flux_lora_target"})
 
 _PREFIX = "preset_"
@@ -49,7 +48,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset from its file; the reasons are the file's comments."""
+    """A preset as its file tells it; the reasons are the file's comments."""
 
     name: str
     kind: str
@@ -57,48 +56,47 @@ class Preset:
     settings: tuple[Setting, ...]
 
     def lines(self) -> list[str]:
-        """Return the preset as lines for people."""
+        """The preset as a person reads it."""
         told = [f"{self.name}, {self.kind}", *_indented(textwrap.fill(self.purpose, 100))]
-        for setting in self.settings:
-            told += _indented(textwrap.fill(setting.reason, 100, initial_indent="# ", subsequent_indent="# "))
-            told += _indented(yaml.safe_dump({setting.variable: setting.value}, sort_keys=False, width=100))
+        for each in self.settings:
+            told += _indented(textwrap.fill(each.reason, 100, initial_indent="# ", subsequent_indent="# "))
+            told += _indented(yaml.safe_dump({each.variable: each.value}, sort_keys=False, width=100))
         return told
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Requested presets, and their combination: the run's presets, or why they cannot be combined."""
+    """Presets that were asked for, and what they are together: the run's presets, or why they do not combine."""
 
     presets: tuple[Preset, ...]
     together: tuple[str, ...] = ()
     refused: str = ""
 
     def lines(self) -> list[str]:
-        """Return all presets with one line each, by kind, or some presets with all their settings."""
+        """All of them in a line each, by kind, or some with all they set."""
         if not self.together and not self.refused:
             kinds = [*KINDS.values(), "other"]
             ordered = sorted(self.presets, key=lambda preset: kinds.index(preset.kind))
-            return [f"{preset.kind:14}{preset.name:12}{_first_sentence(preset.purpose)}" for preset in ordered]
+            return [f"{each.kind:14}{each.name:12}{_first_sentence(each.purpose)}" for each in ordered]
         last = self.refused or f"Together a run has {' + '.join(self.together)}."
-        return [line for preset in self.presets for line in (*preset.lines(), "")] + [last]
+        return [line for each in self.presets for line in (*each.lines(), "")] + [last]
 
 
 def available(project_dir: Path) -> tuple[str, ...]:
-    """Return the names of the presets, each a file group_vars/preset_NAME.yml."""
+    """The names of the presets: one file group_vars/preset_NAME.yml each."""
     return tuple(sorted(file.stem.removeprefix(_PREFIX) for file in (project_dir / "group_vars").glob("preset_*.yml")))
 
 
 def parse(presets: str | int | Sequence[Any]) -> tuple[str, ...]:
-    """Return the names in "512,lokr", "512+lokr" or a list, in their order and without repetitions; 512 may be a
-    number."""
+    """The names in "512,lokr", "512+lokr" or a list, each once, in the order written; 512 may be a number."""
     if not isinstance(presets, str | int | list | tuple):
-        raise InputError(f"Presets must be names such as 512,lokr or a list, not {presets!r}.", code="unknown_preset")
+        raise InputError(f"Presets are named as in 512,lokr or in a list, not {presets!r}.", code="unknown_preset")
     words = str(presets).replace("+", ",").split(",") if isinstance(presets, str | int) else map(str, presets)
     return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
 
 
 def resolve(presets: str | int | Sequence[Any], project_dir: Path) -> tuple[str, ...]:
-    """Return the presets of a run: the chosen ones, and the default one if none of them is a resolution preset.
+    """The presets a run has: those chosen, and the default one where none of them is a resolution preset.
 
     Raises InputError for an unknown preset and for two that set one variable.
     """
@@ -117,7 +115,7 @@ def resolve(presets: str | int | Sequence[Any], project_dir: Path) -> tuple[str,
 
 
 def show(presets: str | int | Sequence[Any], project_dir: Path) -> Shown:
-    """Return the presets of these names, or all. Raises InputError for an unknown one, but not for a conflict."""
+    """The presets of these names, or all; raises InputError for an unknown one, not for a conflict."""
     names = parse(presets)
     found = tuple(describe(name, project_dir) for name in names or available(project_dir))
     if not names:
@@ -129,13 +127,13 @@ def show(presets: str | int | Sequence[Any], project_dir: Path) -> Shown:
 
 
 def describe(name: str, project_dir: Path) -> Preset:
-    """Return a preset's settings and reasons. Raises InputError for an unknown one."""
+    """What a preset sets and why. Raises InputError for an unknown one."""
     _require(name, available(project_dir))
     return described(project_dir / "group_vars" / f"{_PREFIX}{name}.yml", name)
 
 
 def described(file: Path, name: str) -> Preset:
-    """Return a file of variables, with the comments above them as reasons."""
+    """A file of variables, with the comments above them as reasons."""
     values = variables_of(file)
     purpose, reasons = _comments(file.read_text(encoding="utf-8"))
     kind = next((kind for variable, kind in KINDS.items() if variable in values), "other")
@@ -143,19 +141,19 @@ def described(file: Path, name: str) -> Preset:
 
 
 def variables(preset: str, project_dir: Path) -> dict[str, Any]:
-    """Return the variables of a preset. Raises InputError if its file is not a mapping."""
+    """What a preset sets, as its file has it. Raises InputError where the file is no mapping."""
     return variables_of(project_dir / "group_vars" / f"{_PREFIX}{preset}.yml")
 
 
 def variables_of(file: Path) -> dict[str, Any]:
-    """Return the variables of a file. Raises InputError if it is not a mapping."""
+    """What a file of variables sets. Raises InputError where it is no mapping."""
     try:
         loaded = yaml.load(file.read_text(encoding="utf-8"), _LOADER)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read: {reason}", code="bad_yaml") from error
     if not isinstance(loaded or {}, dict):
-        raise InputError(f"{file} must contain a mapping of variables, not a {type(loaded).__name__}.", code="bad_yaml")
+        raise InputError(f"{file} must hold a mapping of variables, not a {type(loaded).__name__}.", code="bad_yaml")
     return dict(loaded or {})
 
 
@@ -174,7 +172,7 @@ def _refuse_conflicts(settings: Mapping[str, Mapping[str, Any]]) -> None:
         if both := [variable for variable in settings[one] if variable in settings[other]]:
             raise InputError(
                 f"The presets {one} and {other} cannot be combined: both set {', '.join(both)}.",
-                hint="Choose one of them; put your own value into the run's host variables or into -e.",
+                hint="Choose one of them; a value of your own goes to the run's host variables or to -e.",
                 code="preset_conflict",
             )
 
@@ -185,14 +183,14 @@ def _refuse_pointless(settings: Mapping[str, Mapping[str, Any]]) -> None:
         if lycoris and (unread := sorted(LORA_ONLY & set(values))):
             raise InputError(
                 f"The presets {lycoris[0]} and {name} cannot be combined: {name} sets {', '.join(unread)}, which "
-                f"only a LoRA reads, and {lycoris[0]} trains with LyCORIS, which has its own settings for that.",
+                f"a LoRA alone reads, and {lycoris[0]} trains with LyCORIS, whose own settings say what it changes.",
                 hint="Choose one of them, or change simpletuner_lycoris.",
                 code="preset_conflict",
             )
 
 
 def _comments(text: str) -> tuple[str, dict[str, str]]:
-    """Return the first comment of a file, and the one above each other top-level variable."""
+    """The comment that opens a file, and the one above each further top-level variable."""
     opening: str | None = None
     comments: dict[str, str] = {}
     pending: list[str] = []

@@ -1,4 +1,4 @@
-"""The variables that a user may set, and mistakes in the ones that are set: unknown names and impossible values."""
+"""The variables that a user may set, and what is wrong with those that were: unknown names and impossible values."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ansible.module_utils.common.parameters import DEFAULT_TYPE_VALIDATORS
 from fluxlora.settings.presets import variables_of
 from fluxlora.text import one_line
 
-# The specifications in the project. A variable in two of them belongs to the first.
+# Where a specification lies in the project. What two of them name belongs to the first.
 SPECIFICATIONS = ("playbooks/meta/argument_specs.yml", "roles/*/meta/argument_specs.yml")
-# Of two variables that are equally similar to a misspelt one, the one that users set.
+# Of two variables that are equally near to a misspelt one, the one that people set.
 _OWNERS = ("playbooks", "simpletuner", "provision", "plan", "dataset", "artifacts", "training")
-# Variables that only the inventory of vast.ai may set, for an instance.
+# What the inventory of vast.ai sets for an instance; nobody else may.
 INSTANCE_VARIABLES = frozenset(
     {
         "vastai_id", "vastai_label", "vastai_run", "vastai_presets", "vastai_status", "vastai_intended_status",
@@ -31,7 +31,7 @@ INSTANCE_VARIABLES = frozenset(
     }
 )  # fmt: skip
 
-# How many of several names with a common word are suggested.
+# Of many names that share a word.
 _OFFERED = 3
 
 _KINDS: Mapping[str, str] = {
@@ -46,9 +46,9 @@ _KINDS: Mapping[str, str] = {
 _TRAINING = "group_vars/training.yml sets it, for the hosts of the group training."
 _REMEDY = dict.fromkeys(
     ("simpletuner_datasets", "simpletuner_resolution", "simpletuner_validation_resolution"),
-    "a resolution preset sets it, 1024 or 512 for example.",
+    "a preset of a resolution sets it, 1024 or 512 for example.",
 )
-# Types that accept any text.
+# Types that any text has.
 _TEXTS = ("path", "raw", "str")
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -56,7 +56,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable and its possible values, with the names of Ansible's argument specifications."""
+    """A variable and the values that it takes, in the words of Ansible's argument specifications."""
 
     name: str
     # The role, or `playbooks`.
@@ -65,16 +65,16 @@ class Variable:
     # Type of a list's elements; empty for any.
     elements: str = ""
     choices: tuple[Any, ...] = ()
-    # Whether its value is never printed or stored.
+    # Whether its value is never shown or kept.
     secret: bool = False
     # Whether its role has no default for it.
     required: bool = False
-    # Whether its role's default is null, which means the trainer's own value.
+    # Whether its role's default is null, which then stands for the trainer's own value.
     nullable: bool = False
 
     @classmethod
     def of(cls, name: str, owner: str, option: Mapping[str, Any], *, nullable: bool = False) -> Variable:
-        """Return the variable that an option of a specification describes."""
+        """A variable as one option of a specification describes it."""
         return cls(
             name,
             owner,
@@ -88,7 +88,7 @@ class Variable:
 
     @property
     def kind(self) -> str:
-        """Return its values in words: a whole number, one of present or absent."""
+        """Its values in words: a whole number, one of present or absent."""
         if self.choices:
             return f"one of {', '.join(map(str, self.choices[:-1]))} or {self.choices[-1]}"
         if self.type == "list" and self.elements in _KINDS:
@@ -96,7 +96,7 @@ class Variable:
         return _KINDS.get(self.type, f"of type {self.type}")
 
     def takes(self, value: Any) -> bool:
-        """Return whether a value is possible; text counts as what Ansible converts it to."""
+        """Whether a value can be one of this variable's; text that Ansible converts counts as what it becomes."""
         if self.type == "raw" or (value is None and self.nullable):
             return True
         if not _is(self.type, value):
@@ -114,7 +114,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Setting:
-    """A variable that is set, its value, and the place: `-e`, `for the group training` or `for my-style`."""
+    """A variable that somebody set, its value, and where: `-e`, `for the group training` or `for my-style`."""
 
     name: str
     value: Any
@@ -123,7 +123,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Misspelt:
-    """A name that nothing reads, and the most similar known names, the most similar first."""
+    """A name that nothing reads, and the known names nearest to it, the nearest first."""
 
     name: str
     nearest: tuple[str, ...] = ()
@@ -135,14 +135,13 @@ class Misspelt:
             return f"The variable {one_line(self.name)}{place} is unknown: did you mean {' or '.join(self.nearest)}?"
         extra = " An option of SimpleTuner without a variable goes into simpletuner_extra_config."
         return (
-            f"The variable {one_line(self.name)}{place} is unknown: no role and no playbook reads one with a similar "
-            f"name.{extra if self.name.startswith('simpletuner_') else ''}"
+            f"The variable {one_line(self.name)}{place} is unknown: no role and no playbook reads one with a name like "
+            f"it.{extra if self.name.startswith('simpletuner_') else ''}"
         )
 
 
 def known(project_dir: Path) -> dict[str, Variable]:
-    """Return every variable that a role or a playbook of the project reads, by name. Raises InputError for a broken
-    file."""
+    """Every variable that a role or a playbook of the project reads, by name. Raises InputError for a broken file."""
     found: dict[str, Variable] = {}
     for pattern in SPECIFICATIONS:
         for file in sorted(project_dir.glob(pattern)):
@@ -160,10 +159,9 @@ def known(project_dir: Path) -> dict[str, Variable]:
 def misspelt(
     settings: Iterable[Setting], variables: Mapping[str, Variable], also: Collection[str] = ()
 ) -> tuple[Misspelt, ...]:
-    """Return the settings whose names nothing reads: no role, no playbook, none of the names in `also`, no other
-    setting.
+    """The settings whose names nothing reads: no role, no playbook, none of the names in `also`, no other setting.
 
-    A setting counts as read if the template of another one names it.
+    A setting that another one's template names is read by that one.
     """
     settings = tuple(settings)
     used = {name for setting in settings for name in _named_in(setting.value, setting.name)}
@@ -175,17 +173,17 @@ def misspelt(
 
 
 def nearest(name: str, variables: Mapping[str, Variable], also: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the known names that this one may be meant to be, the likeliest first; empty if none is similar."""
+    """The known names that somebody who wrote this one may have meant, the likeliest first; none when none is near."""
     plain = re.sub(r"\W+", "_", name).strip("_").lower()
-    ordered = sorted([*variables, *also], key=lambda name: (_rank(variables.get(name)), name))
+    ordered = sorted([*variables, *also], key=lambda each: (_rank(variables.get(each)), each))
     if plain in ordered:
         return (plain,)
     # Without its role: max_train_steps.
     if whole := [f"{owner}_{plain}" for owner in _OWNERS if f"{owner}_{plain}" in variables]:
         return (whole[0],)
-    # A part of some names, such as epochs; or of one that users set for every run, such as dataset.
-    parts = [name for name in ordered if len(plain) > 2 and f"_{plain}_" in f"_{name}_"]
-    for_runs = [name for name in parts if name in variables and variables[name].owner == "playbooks"]
+    # A part of some names: epochs; or of one that people set for every run: dataset.
+    parts = [each for each in ordered if len(plain) > 2 and f"_{plain}_" in f"_{each}_"]
+    for_runs = [each for each in parts if each in variables and variables[each].owner == "playbooks"]
     if for_runs:
         return tuple(for_runs[:_OFFERED])
     close = difflib.get_close_matches(plain, ordered, n=1, cutoff=0.75 if parts else 0.6)
@@ -199,9 +197,9 @@ def faults(
     *,
     resolve: Callable[[Any], Any] | None = None,
 ) -> tuple[str, ...]:
-    """Return a sentence for each mistake in the settings: a name that nothing reads, or a value of a wrong type.
+    """What is wrong with the settings, a sentence for each: a name that nothing reads, or a value of a wrong type.
 
-    `resolve` evaluates a template of -e and returns None if that is not possible yet. Other templates are checked
+    `resolve` evaluates a template of -e and returns None where that cannot be done yet; other templates are judged
     where they are used.
     """
     settings = tuple(settings)
@@ -213,13 +211,13 @@ def faults(
 
 
 def of_roles(names: Iterable[str], variables: Mapping[str, Variable]) -> tuple[Misspelt, ...]:
-    """Return the names that begin like a role's variable but are none, for playbooks that have other variables, too."""
+    """The names that begin like a role's variable and are none, for playbooks with other variables of their own."""
     prefixes = tuple(f"{variable.owner}_" for variable in variables.values())
     return misspelt((Setting(name, None) for name in names if name.startswith(prefixes)), variables)
 
 
 def missing(names: Collection[str], variables: Mapping[str, Variable]) -> tuple[str, ...]:
-    """Return a sentence for each variable that a role requires and that is not among these names."""
+    """A sentence for each variable that a role requires and that is not among these names."""
     absent = [name for name, variable in variables.items() if variable.required and name not in names]
     return tuple(
         f"{name} is not set, and no role has a default for it: {_REMEDY.get(name, _TRAINING)}" for name in absent
@@ -227,7 +225,7 @@ def missing(names: Collection[str], variables: Mapping[str, Variable]) -> tuple[
 
 
 def is_template(value: Any) -> bool:
-    """Return whether Ansible evaluates something in this value."""
+    """Whether Ansible evaluates something in this value."""
     return any(_TEMPLATE.search(text) for text in _texts(value))
 
 
@@ -254,9 +252,9 @@ def _shown(value: Any) -> str:
 
 
 def _is(kind: str, value: Any) -> bool:
-    """Return whether Ansible can convert a value to this type without a change of meaning.
+    """Whether Ansible can make a value of this type of it, without taking one thing for another.
 
-    Ansible itself accepts true as 1, a list as text, and `nan` as a number.
+    Ansible itself takes true for 1, a list for the text of it, and `nan` for a number.
     """
     if value is None or (kind in ("int", "float") and isinstance(value, bool)):
         return False
@@ -275,7 +273,7 @@ def _rank(variable: Variable | None) -> int:
 
 
 def _named_in(value: Any, own: str) -> Iterator[str]:
-    """Return the words in the templates of a value, other than the variable's own name."""
+    """Words in the templates of a value, other than the variable's own name."""
     for text in _texts(value):
         for template in _TEMPLATE.findall(text):
             yield from (word for word in _WORD.findall(template) if word != own)

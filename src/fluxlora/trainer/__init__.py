@@ -1,4 +1,4 @@
-"""What each supported release of SimpleTuner accepts, and whether a configuration fits it."""
+"""What each supported SimpleTuner knows of its own options, and whether a configuration fits it."""
 
 from fluxlora.trainer.changes import CHANGES, Change, change
 from fluxlora.trainer.check import Problem, check_backends, check_config

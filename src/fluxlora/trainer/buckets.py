@@ -1,7 +1,7 @@
-"""Which image is in which bucket, and how many batches an epoch has, calculated as in SimpleTuner.
+"""Which picture goes into which bucket, and how many batches an epoch has, as SimpleTuner counts them.
 
-Source: metadata/backends/base.py and discovery.py, data_backend/factory.py and training/trainer.py of SimpleTuner 3.1.6
-and 4.10.1. tests/trainers/test_buckets.py compares the results with both and finds no difference.
+What is here was read in SimpleTuner 3.1.6 and 4.10.1, metadata/backends/base.py and discovery.py,
+data_backend/factory.py and training/trainer.py; tests/trainers/test_buckets.py asks both and finds no difference.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from fluxlora.errors import InputError
 from fluxlora.trainer import shapes
 from fluxlora.trainer.shapes import Frame, Seen, Shape, Size, Unshapely
 
-# The release whose arithmetic is used if none is named.
+# The version whose arithmetic counts where none is named. The checkout of an older tag is counted like it, too.
 DEFAULT_VERSION = "3.1.6"
-# The options that a data backend uses for keys that it does not set.
+# The options that a data backend falls back on.
 DEFAULTS = (
     "resolution", "resolution_type", "minimum_image_size", "maximum_image_size", "target_downsample_size",
     "aspect_bucket_rounding",
@@ -29,13 +29,13 @@ _CROP_STYLES = ("center", "centre", "corner", "random", "face")
 
 @dataclass(frozen=True)
 class Backend:
-    """The part of a data backend that decides about images."""
+    """The part of a data backend that decides about pictures."""
 
     id: str
     frame: Frame
-    # Megapixels, or an edge in pixels. None if the backend has none; then no bucket is pruned, either.
+    # Megapixels, or an edge in pixels; None where the backend has none, and then nothing is pruned either.
     minimum: float | None
-    # None: not set, so SimpleTuner may raise it if oversubscription is allowed.
+    # None: not set, so SimpleTuner may raise it where oversubscription is allowed.
     repeats: int | None
     minimum_aspect: float = 0
     maximum_aspect: float = math.inf
@@ -45,7 +45,7 @@ class Backend:
     def of(
         cls, entry: Mapping[str, Any], options: Mapping[str, Any] | None = None, version: str = DEFAULT_VERSION
     ) -> Backend:
-        """Read a data backend's mapping, and missing keys from the trainer's options.
+        """Read a data backend's mapping, and from the trainer's options what it does not say.
 
         Raises InputError naming the backend and the key.
         """
@@ -79,24 +79,20 @@ class Backend:
 
     @property
     def square(self) -> bool:
-        """Whether images are cut to squares."""
-
         return self.frame.square
 
     @property
     def target_edge(self) -> int:
-        """Edge of a square, in pixels; other shapes have about the same area."""
+        """Of a square, in pixels; other shapes have about its area."""
         return self.frame.edge
 
     @property
     def minimum_area(self) -> float:
-        """Smallest accepted area in pixels; 0 for no limit."""
-
         return 0 if self.minimum is None or self.frame.pixel else self.minimum * 1_000_000
 
     @property
     def minimum_edge(self) -> int:
-        """Smallest accepted edge in pixels, if the crop is square or the resolution is an edge; otherwise 0."""
+        """Both edges count where the crop is square or the resolution an edge."""
         if self.minimum is None:
             return 0
         if self.frame.pixel:
@@ -104,27 +100,26 @@ class Backend:
         return math.floor(math.sqrt(self.minimum_area)) if self.square else 0
 
     def seen(self, picture: Picture) -> Seen:
-        """Return the sizes that the trainer uses: 3.1.6 turns an image by its EXIF, and still uses some of the
-        old values."""
+        """SimpleTuner 3.1.6 turns an image as its EXIF asks, and goes on reckoning with some of what it was before."""
         size = (picture.width, picture.height)
         stored = size[::-1] if picture.turned and self.version == "3.1.6" else size
         return Seen(size, stored)
 
     def fits(self, picture: Picture) -> bool:
-        """Return whether an image is large enough, by its area and, if the crop is square, by its edges."""
+        """The area always counts, the edges where the crop is square."""
         return (
             min(picture.width, picture.height) >= self.minimum_edge
             and picture.width * picture.height >= self.minimum_area
         )
 
     def too_small(self, picture: Picture) -> str:
-        """Return the size of an image that does not fit, and the size that it needs."""
+        """What a picture that does not fit would have to be."""
         if min(picture.width, picture.height) < self.minimum_edge:
             return f"{picture.width}x{picture.height}, both edges must be at least {self.minimum_edge} pixels"
         return f"{picture.width}x{picture.height}, it must have at least {self.minimum_area / 1e6:.2f} megapixels"
 
     def size(self, picture: Picture) -> Size:
-        """Return the size in pixels at which an image would be trained if it were the only one."""
+        """The size it is trained at, in pixels, taken alone."""
         return shapes.shapes(self.seen(picture), self.frame, {}, self.version)[0].target
 
 
@@ -136,42 +131,42 @@ class Batching:
     accumulation: int = 1
     gpus: int = 1
     oversubscription: bool = False
-    # False with disable_bucket_pruning.
+    # disable_bucket_pruning turns it off.
     pruning: bool = True
 
     @property
     def effective(self) -> int:
-        """Samples that every bucket must have; otherwise the trainer ends the run."""
+        """Samples that every bucket must have, or the trainer ends the run."""
         return self.batch_size * self.accumulation * self.gpus
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Images of one shape; `samples` includes the repeats."""
+    """Pictures of one shape; `samples` counts the repeats in."""
 
     aspect: float
     files: tuple[str, ...]
     samples: int
     batches: int
-    # In pixels. Several if it depends on the order of the trainer's threads.
+    # In pixels. Several where the trainer's threads race for which it is.
     sizes: tuple[Size, ...] = ()
 
 
 @dataclass(frozen=True)
 class BackendBuckets:
-    """The buckets into which one data backend puts the images."""
+    """What one data backend makes of the pictures."""
 
     backend: Backend
     buckets: tuple[Bucket, ...]
-    # Left out by the trainer without a message: too small, of no usable shape (with the reason), outside the limits of
-    # aspect, or in a bucket smaller than a batch.
+    # Left out by the trainer without a word: too small, of no usable shape (with why), outside the limits of aspect,
+    # or in a bucket smaller than a batch.
     too_small: tuple[Picture, ...]
     pruned: tuple[Bucket, ...]
-    # Buckets that are large enough to be kept and too small for one step: the trainer ends the run.
+    # Large enough to be kept and too small for one step: the trainer ends the run.
     unusable: tuple[Bucket, ...]
     unshapely: tuple[tuple[Picture, str], ...] = ()
     off_limits: tuple[Bucket, ...] = ()
-    # By file, the shape of each kept image; several if it is random.
+    # By file, what each kept picture becomes; several where chance decides.
     shapes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
 
     @property
@@ -181,18 +176,16 @@ class BackendBuckets:
 
     @property
     def samples(self) -> int:
-        """Samples of one epoch, including the repeats."""
+        """Samples of one epoch, repeats counted in."""
         return sum(bucket.samples for bucket in self.buckets)
 
     @property
     def images(self) -> int:
-        """Images that are trained."""
-
         return sum(len(bucket.files) for bucket in self.buckets)
 
     @property
     def left_out(self) -> dict[str, list[str]]:
-        """The files that are not trained, by reason."""
+        """The files that are not trained on, by why."""
         reasons = {
             "too small": [picture.file for picture in self.too_small],
             "of no usable shape": [picture.file for picture, _ in self.unshapely],
@@ -203,7 +196,7 @@ class BackendBuckets:
 
 
 def assign_buckets(pictures: Sequence[Picture], backend: Backend, batching: Batching) -> BackendBuckets:
-    """Put each image into the same bucket as SimpleTuner; if SimpleTuner chooses at random, spread them evenly."""
+    """Put each picture where SimpleTuner puts it; where it draws lots, as evenly as lots fall on average."""
     fitting = [picture for picture in pictures if backend.fits(picture)]
     shaped, unshapely = _shape(fitting, backend)
     groups = _by_aspect(shaped, by_lot=backend.frame.by_lot)
@@ -220,7 +213,7 @@ def assign_buckets(pictures: Sequence[Picture], backend: Backend, batching: Batc
             samples, batches = _padded(len(files), batching)
         else:
             if raised and short and backend.version == "3.1.6":
-                times = max(least_repeats(len(kept[name]), batching) for name in short) + 1
+                times = max(least_repeats(len(kept[each]), batching) for each in short) + 1
             samples = len(files) * times
             batches = math.ceil(math.ceil(len(files) / batching.gpus) * times / batching.batch_size)
         sizes = dict.fromkeys(shape.target for file in files for shape in shaped[file] if shape.aspect == aspect)
@@ -238,13 +231,13 @@ def assign_buckets(pictures: Sequence[Picture], backend: Backend, batching: Batc
     )
 
 
-def steps_per_epoch(backends: Iterable[BackendBuckets], batching: Batching) -> int:
-    """Return the optimizer steps that the trainer counts for an epoch; 0 if nothing can be trained."""
-    return math.ceil(sum(bucketed.batches for bucketed in backends) / batching.accumulation)
+def steps_per_epoch(sorted_backends: Iterable[BackendBuckets], batching: Batching) -> int:
+    """Optimizer steps that the trainer counts for an epoch; 0 where nothing can be trained."""
+    return math.ceil(sum(each.batches for each in sorted_backends) / batching.accumulation)
 
 
 def least_repeats(images: int, batching: Batching) -> int:
-    """Return the smallest `repeats` with which a bucket of this many images fills a step."""
+    """The smallest `repeats` with which a bucket of so many images fills a step."""
     return max(math.ceil(batching.effective / images) - 1, 0)
 
 
@@ -252,12 +245,12 @@ def _shape(
     pictures: Iterable[Picture], backend: Backend
 ) -> tuple[dict[str, tuple[Shape, ...]], tuple[tuple[Picture, str], ...]]:
     seen = [(picture, backend.seen(picture)) for picture in pictures]
-    sizes = shapes.shared_sizes((image for _, image in seen), backend.frame)
+    sizes = shapes.shared_sizes((each for _, each in seen), backend.frame)
     found: dict[str, tuple[Shape, ...]] = {}
     failed: list[tuple[Picture, str]] = []
-    for picture, image in seen:
+    for picture, each in seen:
         try:
-            found[picture.file] = shapes.shapes(image, backend.frame, sizes, backend.version)
+            found[picture.file] = shapes.shapes(each, backend.frame, sizes, backend.version)
         except Unshapely as reason:
             failed.append((picture, str(reason)))
     return found, tuple(failed)
@@ -272,22 +265,22 @@ def _by_aspect(shaped: Mapping[str, Sequence[Shape]], *, by_lot: bool) -> dict[f
 
 
 def _is_pruned(images: int, backend: Backend, batching: Batching) -> bool:
-    """Return whether a bucket is dropped: only if it is smaller than a batch and minimum_image_size is set."""
+    """Buckets smaller than a batch go only where there is a minimum_image_size: the check for it drops them."""
     return batching.pruning and backend.minimum is not None and images * _times(backend) < batching.batch_size
 
 
 def _times(backend: Backend) -> int:
-    """Return how often each image is seen in an epoch."""
+    """How often each picture is seen in an epoch."""
     return (backend.repeats or 0) + 1
 
 
 def _may_raise_repeats(backend: Backend) -> bool:
-    """Return whether the trainer may raise repeats: 3.1.6 only if it is not set, 4.10.1 also if it is 0."""
+    """3.1.6 leaves alone what is written in the backend, be it 0; 4.10.1 only what is more than 0."""
     return backend.repeats is None if backend.version == "3.1.6" else not backend.repeats
 
 
 def _padded(images: int, batching: Batching) -> tuple[int, int]:
-    """Return samples and batches of a bucket that 4.10.1 fills up to whole steps."""
+    """Samples and batches of a bucket that 4.10.1 fills up to whole steps."""
     steps = math.ceil(images * (least_repeats(images, batching) + 1) / batching.effective)
     return steps * batching.effective, steps * batching.accumulation
 
@@ -300,22 +293,16 @@ class _Entry:
         self.id = str(entry.get("id") or "without an id")
 
     def wrong(self, key: str, wanted: str) -> InputError:
-        """Return the error for a key with an unusable value."""
-
         value = self.entry.get(key, self.options.get(key))
         return InputError(f"Data backend {self.id}: {key} must be {wanted}, not {value!r}.")
 
     def choice(self, key: str, default: str, choices: Sequence[str]) -> str:
-        """Return the value of a key, which must be one of the choices."""
-
         value = self.entry.get(key, self.options.get(key) or default)
         if value not in choices:
             raise self.wrong(key, f"one of {', '.join(choices)}")
         return str(value)
 
     def number(self, key: str, source: Mapping[str, Any] | None = None) -> float:
-        """Return a number of 0 or more; 0 if the key is not set."""
-
         value = (self.entry if source is None else source).get(key) or 0
         if source is self.options and isinstance(value, str) and value.replace(".", "", 1).isdecimal():
             value = float(value)
@@ -324,21 +311,17 @@ class _Entry:
         return float(value)
 
     def size(self, key: str, kind: str) -> float:
-        """Return a size; only a value of the backend itself is converted to megapixels."""
+        """Only what stands in the backend is converted to megapixels."""
         if key not in self.entry:
             return self.number(key, self.options)
         value = self.number(key)
         return value * value / 1_000_000 if kind == "pixel_area" else value
 
     def rounding(self) -> int:
-        """Return the decimals of an aspect ratio."""
-
         given = self.options.get("aspect_bucket_rounding") is not None
         return int(self.number("aspect_bucket_rounding", self.options)) if given else 2
 
     def resolution(self, kind: str) -> float:
-        """Return the resolution in pixels or megapixels, by `resolution_type`."""
-
         source = self.entry if "resolution" in self.entry else self.options
         value = self.number("resolution", source)
         if not value or (kind in ("pixel_area", "pixel") and value != int(value)):
@@ -346,22 +329,18 @@ class _Entry:
         return value * value / 1000**2 if kind == "pixel_area" else value
 
     def aspects(self) -> tuple[float, ...]:
-        """Return the aspects of crop_aspect_buckets."""
-
         values = self.entry.get("crop_aspect_buckets")
-        listed = [value.get("aspect") if isinstance(value, Mapping) else value for value in values or ()]
-        aspects = tuple(aspect for aspect in listed if isinstance(aspect, float) and aspect > 0)
+        listed = [each.get("aspect") if isinstance(each, Mapping) else each for each in values or ()]
+        aspects = tuple(each for each in listed if isinstance(each, float) and each > 0)
         if not aspects or len(aspects) < len(listed):
-            raise self.wrong("crop_aspect_buckets", "a list of numbers with a decimal point, such as 1.0")
+            raise self.wrong("crop_aspect_buckets", "a list of numbers with a decimal point, as 1.0")
         return aspects
 
     def check_large(self, kind: str, maximum: float, downsample: float) -> None:
-        """Raise InputError for sizes of large images that the trainer refuses."""
-
         if maximum and not downsample:
-            raise self.wrong("target_downsample_size", "set, because maximum_image_size is set")
+            raise self.wrong("target_downsample_size", "set where maximum_image_size is")
         for key, value in (("maximum_image_size", maximum), ("target_downsample_size", downsample)):
             if value and kind == "pixel" and value < 512:
-                raise self.wrong(key, "at least 512 pixels with resolution_type pixel")
+                raise self.wrong(key, "at least 512 pixels where resolution_type is pixel")
             if kind != "pixel" and value >= 20:
                 raise self.wrong(key, "less than 20 megapixels")

@@ -1,6 +1,6 @@
-"""The options that SimpleTuner renamed and removed since the guide was written, each with a reason; written by hand.
+"""What SimpleTuner renamed and removed since the guide was written: the one table, by hand, a reason for each.
 
-The facts say which release has which name.
+Which versions know which name is not said here: the facts say it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from fluxlora.trainer.facts import facts
 
 @dataclass(frozen=True)
 class Change:
-    """A name that some release does not know, and what to write instead."""
+    """A name that some version does not know, and what to write there instead."""
 
     old: str
-    # None if nothing replaces it.
+    # None where nothing took its place.
     new: str | None
     # Ends the sentence "SimpleTuner N has no option `old`: ...".
     why: str
-    # Options that must be set with it. If the new name is among them, it gets this value instead of the old one's.
+    # Options that have to be set with it; the new name among them has that value instead of the old one's.
     also: Mapping[str, Any] = field(default_factory=dict)
-    # The fixed value of a switch that was removed without a replacement.
+    # How a switch that nothing took the place of stands now, for good.
     stands: bool = False
 
 
 def change(line: str, name: str) -> Change | None:
-    """Return the change of a name that the release does not know; None if the name is known or not in the table."""
+    """How a name that the line does not know is to be written there; None where the table does not tell."""
     known = facts(line).options
     found = _BY_NAME.get(name)
     return found if found and name not in known and (found.new is None or found.new in known) else None
@@ -41,7 +41,7 @@ CHANGES = (
     Change(
         "flux_schedule_auto_shift",
         "flow_schedule_auto_shift",
-        f"{_ONE_SCHEDULE}; it excludes a fixed shift, which is 3 unless flow_schedule_shift is 0",
+        f"{_ONE_SCHEDULE}; it excludes a fixed shift, which is 3 unless flow_schedule_shift says 0",
         {"flow_schedule_shift": 0},
     ),
     Change("flux_schedule_shift", "flow_schedule_shift", _ONE_SCHEDULE),
@@ -61,7 +61,7 @@ CHANGES = (
     Change("benchmark_base_model", None, "the base model is always benchmarked unless disable_benchmark is set"),
     Change("smoldit", None, "SmolDiT was dropped"),
     Change("smoldit_config", None, "SmolDiT was dropped"),
-    Change("cache_clear_validation_prompts", None, "version 3 dropped it; an emptied text cache is filled again"),
+    Change("cache_clear_validation_prompts", None, "version 3 dropped it; an emptied text cache is filled anew"),
     Change("freeze_encoder", None, "version 3 dropped it; train_text_encoder decides"),
     Change("non_ema_revision", None, "version 3 dropped it, and nothing had read it"),
     Change("validation_torch_compile", None, "version 4 compiles the model by dynamo_backend, and not for validations"),
@@ -79,8 +79,8 @@ CHANGES = (
     Change("group_offload_to_disk_path", None, _BLOCK_OFFLOAD),
     Change("group_offload_use_stream", None, _BLOCK_OFFLOAD),
     Change("group_offload_vae", None, _BLOCK_OFFLOAD),
-    # The opposite: a name that is too new for an older release.
+    # The other way: a name that is too new for an older release.
     Change("strict_epoch_limit", None, "version 4 introduced it; before, ignore_final_epochs is its opposite"),
 )
 
-_BY_NAME = {change.old: change for change in CHANGES}
+_BY_NAME = {each.old: each for each in CHANGES}

@@ -1,4 +1,4 @@
-"""Whether a config.json fits a SimpleTuner: names, types and choices, as that release's own parser checks them."""
+"""Whether a config.json fits a SimpleTuner: names, types and choices as that version's own parser judges them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fluxlora.trainer.facts import Facts, Option, facts
 
 _TRUE = ("1", "true", "yes", "y", "on")
 _FALSE = ("0", "false", "no", "n", "off")
-# Of longer lists of choices only those similar to the wrong one are printed.
+# Longer lists of choices are shown as what is near the wrong one.
 _SHOWN = 12
 _WANTED = {
     "int": "a whole number",
@@ -25,7 +25,7 @@ _WANTED = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that the trainer would refuse, or leave out without a message."""
+    """One thing that the trainer would refuse, or leave out without a word."""
 
     # unknown, renamed, removed, ignored, missing, type, choice or gpu.
     kind: str
@@ -39,9 +39,9 @@ class Problem:
 
 
 def check_config(line: str, config: Mapping[str, Any], *, gpu: bool = True) -> list[Problem]:
-    """Return the problems of a config.json for a value of simpletuner_version; its keys may have dashes.
+    """Every problem of a config.json, its keys with or without dashes, with a value of simpletuner_version.
 
-    `gpu` is false if the trainer runs without one; some choices are then not possible.
+    `gpu` is false where the trainer runs without one, which takes some choices away.
     """
     known = facts(line)
     problems = []
@@ -49,7 +49,7 @@ def check_config(line: str, config: Mapping[str, Any], *, gpu: bool = True) -> l
     for key, value in config.items():
         name = str(key).strip().lstrip("-")
         given.add(name)
-        # The parser gets neither null nor an empty text.
+        # Neither null nor an empty text reaches the parser.
         if value is not None and value != "" and (found := _problem(line, known, name, value, gpu)):
             problems.append(found)
     problems += [
@@ -61,8 +61,7 @@ def check_config(line: str, config: Mapping[str, Any], *, gpu: bool = True) -> l
 
 
 def check_backends(line: str, backends: Iterable[Mapping[str, Any]]) -> list[Problem]:
-    """Return the problems of a multidatabackend.json's entries: keys that nothing reads, and choices that do not
-    exist."""
+    """Every problem of a multidatabackend.json's entries: keys that nothing reads, and choices that there are not."""
     known = facts(line)
     return [
         found
@@ -87,7 +86,7 @@ def _backend_problem(known: Facts, backend: str, key: str, value: Any) -> Proble
 
 def _problem(line: str, known: Facts, name: str, value: Any, gpu: bool) -> Problem | None:
     if name in known.ignored:
-        message = f"SimpleTuner {known.version} ignores {name} in config.json without a message: remove it"
+        message = f"SimpleTuner {known.version} leaves {name} in config.json out without a word: remove it"
         return Problem("ignored", name, f"{message}, or set it in a data backend if it is one of theirs.")
     option = known.options.get(name)
     if option is None:
@@ -96,10 +95,10 @@ def _problem(line: str, known: Facts, name: str, value: Any, gpu: bool) -> Probl
         if name in known.mappings:
             return None
         return Problem(
-            "type", name, f"The option {name} of SimpleTuner {known.version} needs {_wanted(option)}, not a mapping."
+            "type", name, f"The option {name} of SimpleTuner {known.version} wants {_wanted(option)}, no mapping."
         )
-    for item in value if isinstance(value, list | tuple) and name not in known.mappings else [value]:
-        if found := _value_problem(known, name, option, item, gpu):
+    for each in value if isinstance(value, list | tuple) and name not in known.mappings else [value]:
+        if found := _value_problem(known, name, option, each, gpu):
             return found
     return None
 
@@ -121,27 +120,27 @@ def _value_problem(known: Facts, name: str, option: Option, value: Any, gpu: boo
     try:
         values = list(_converted(option, value))
     except ValueError:
-        return Problem("type", name, f"{start} needs {_wanted(option)}, not {value!r}.")
-    for item in values:
-        if option.choices and item not in option.choices:
+        return Problem("type", name, f"{start} wants {_wanted(option)}, not {value!r}.")
+    for each in values:
+        if option.choices and each not in option.choices:
             choices = [str(choice) for choice in option.choices]
-            near = get_close_matches(str(item), choices) if len(choices) > _SHOWN else []
-            offered = f"similar ones are {', '.join(near)}" if near else f"it has {', '.join(choices)}"
-            return Problem("choice", name, f"{start} has no choice {item!r}: {offered}.")
-        if not gpu and item in option.gpu:
-            return Problem("gpu", name, f"{start} has {item!r} only on a GPU, and this run has none.")
+            near = get_close_matches(str(each), choices) if len(choices) > _SHOWN else []
+            offered = f"near it are {', '.join(near)}" if near else f"it has {', '.join(choices)}"
+            return Problem("choice", name, f"{start} has no choice {each!r}: {offered}.")
+        if not gpu and each in option.gpu:
+            return Problem("gpu", name, f"{start} offers {each!r} on a GPU alone, and this run has none.")
     return None
 
 
 def _converted(option: Option, value: Any) -> Iterator[Any]:
-    """Yield the values as the parser compares them with its choices. Raises ValueError if it cannot read them."""
+    """The values as the parser compares them with its choices; ValueError where it cannot read them."""
     text = str(value).strip()
     switch = isinstance(value, bool) or text.lower() in ("true", "false")
     if option.type == "flag" and not switch:
         raise ValueError(value)
     if option.type == "bool" and not switch and text.lower() not in (*_TRUE, *_FALSE):
         raise ValueError(value)
-    # On the command line, True is the bare name, which only a switch accepts.
+    # True stands in the command line as the bare name, which only a switch understands.
     if option.type not in ("flag", "bool", "any") and switch:
         raise ValueError(value)
     if option.type == "int":
@@ -149,7 +148,7 @@ def _converted(option: Option, value: Any) -> Iterator[Any]:
     elif option.type == "float":
         yield float(text)
     elif option.type == "list":
-        yield from (part.strip() for part in text.split(","))
+        yield from (each.strip() for each in text.split(","))
     elif option.type == "str":
         yield text
 

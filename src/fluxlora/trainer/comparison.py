@@ -1,5 +1,4 @@
-"""Whether a run's rendered files fit its SimpleTuner. Messages name the variable in which the user can fix a
-problem."""
+"""Whether a run's rendered files fit the SimpleTuner that was chosen for it, told where the user can mend it."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from fluxlora.trainer.facts import facts
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the trainer would refuse or leave out, and what is uncertain, one sentence each."""
+    """What the trainer would refuse or leave out, and what cannot be said for certain, one sentence each."""
 
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -24,26 +23,25 @@ class Comparison:
 def compare(
     variables: Mapping[str, Any], config: Mapping[str, Any], backends: Iterable[Mapping[str, Any]] = ()
 ) -> Comparison:
-    """Compare both rendered files with the facts of `simpletuner_version`; they were rendered from the variables."""
+    """Both rendered files against the facts of `simpletuner_version`; the variables are what rendered them."""
     line = str(variables.get("simpletuner_version", "3.1.6"))
     gpu = variables.get("simpletuner_torch_build", "cuda") != "cpu"
     try:
         problems = [*check_config(line, config, gpu=gpu), *_left_out(line, variables)]
     except InputError as error:
         return Comparison((f"simpletuner_version: {error} {error.hint}",))
-    told = [(problem.kind, f"{_place(problem.option, variables)}: {problem}") for problem in problems]
-    told += [(problem.kind, f"simpletuner_datasets: {problem}") for problem in check_backends(line, backends)]
+    told = [(each.kind, f"{_place(each.option, variables)}: {each}") for each in problems]
+    told += [(each.kind, f"simpletuner_datasets: {each}") for each in check_backends(line, backends)]
     return Comparison(tuple(message for _, message in told))
 
 
 def _left_out(line: str, variables: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield a problem for each option that is set, but that the release does not have and `trainer_options` leaves
-    out."""
-    for moved in CHANGES:
-        wanted = variables.get(f"simpletuner_{moved.old}")
-        if moved.new is None and change(line, moved.old) and wanted is not None and _on(wanted) != moved.stands:
-            message = f"SimpleTuner {facts(line).version} has no option {moved.old}: {moved.why}."
-            yield Problem("removed", moved.old, f"{message} Set it to {str(moved.stands).lower()}.")
+    """Options of our own that are wanted otherwise, and that `trainer_options` leaves out because the line has none."""
+    for each in CHANGES:
+        wanted = variables.get(f"simpletuner_{each.old}")
+        if each.new is None and change(line, each.old) and wanted is not None and _on(wanted) != each.stands:
+            message = f"SimpleTuner {facts(line).version} has no option {each.old}: {each.why}."
+            yield Problem("removed", each.old, f"{message} Set it to {str(each.stands).lower()}.")
 
 
 def _on(value: Any) -> bool:

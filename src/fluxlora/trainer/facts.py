@@ -1,4 +1,4 @@
-"""The options of each supported SimpleTuner, which scripts/make_trainer_facts.py has read from its parser."""
+"""The options of each supported SimpleTuner, as scripts/make_trainer_facts.py read them off that version's parser."""
 
 from __future__ import annotations
 
@@ -17,44 +17,40 @@ from fluxlora.trainer.versions import RELEASES
 class Option:
     """One option of config.json."""
 
-    # int, float, str; `bool` is a switch, `flag` a switch without a value, `any` a switch or a text, `list` has commas.
+    # int, float, str; `bool` is a switch, `flag` one that takes no value, `any` a switch or a text, `list` has commas.
     type: str
     choices: tuple[Any, ...] = ()
     default: Any = None
     required: bool = False
     aliases: tuple[str, ...] = ()
-    # Choices that exist only on a GPU, and the lowest compute capability for them (its first number; 0 for any).
+    # Choices that exist on a GPU alone, and from which compute capability on (its first number; 0 for any).
     gpu: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What one release's parser accepts."""
+    """What one release's parser answers."""
 
     version: str
-    # By every accepted name, including aliases.
+    # Under every name that is understood, aliases too.
     options: Mapping[str, Option]
-    # Removed from config.json before the parser gets it, without a message.
+    # Left out of config.json before the parser sees it, without a word.
     ignored: frozenset[str] = frozenset()
-    # Options that may be a mapping; any other mapping is ignored without a message.
+    # Options that may be a mapping; any other mapping is left out without a word.
     mappings: frozenset[str] = frozenset()
-    # The keys that the code of its data backends reads, and the choices that it lists for some of them.
+    # What the code of its data backends ever asks a mapping for, and the choices that it lists for some of it.
     backend_keys: frozenset[str] = frozenset()
     backend_choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def knows(self, name: str) -> bool:
-        """Whether the release has an option of this name, without dashes."""
-
         return name in self.options
 
 
 @cache
 def facts(version: str) -> Facts:
-    """Return the facts of one release. Raises InputError for a version that is not supported."""
+    """The facts of one release. Raises InputError for a version that is not supported."""
     if version not in RELEASES:
-        raise InputError(
-            f"fluxlora does not support SimpleTuner {version!r}.", hint=f"Choose one of {', '.join(RELEASES)}."
-        )
+        raise InputError(f"There is no SimpleTuner {version!r} here.", hint=f"Choose one of {', '.join(RELEASES)}.")
     read = json.loads((files(__package__) / f"{version}.json").read_text(encoding="utf-8"))
     options: dict[str, Option] = {}
     for name, found in read["options"].items():

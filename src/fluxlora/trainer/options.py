@@ -9,15 +9,14 @@ from typing import Any
 from fluxlora.trainer import change
 from fluxlora.trainer.versions import RELEASES
 
-# The keys of a data backend with an edge in pixels, or with megapixels if `resolution_type` is area.
+# The keys of a data backend that hold an edge in pixels, or megapixels where `resolution_type` is area.
 _EDGES = ("resolution", "minimum_image_size", "maximum_image_size", "target_downsample_size")
 
 
 def divide_pixels(value: Any, divisor: int) -> Any:
-    """Divide every edge by `divisor`, in a data backend, in a size such as "1024x1024,512x512", or in one edge.
+    """Every edge divided by `divisor`, in a data backend, in a size such as "1024x1024,512x512", or in one edge.
 
-    Edges are pixels. With `resolution_type` area a backend has megapixels, which are divided by the divisor's
-    square.
+    Edges are pixels; a backend whose `resolution_type` is area counts megapixels, which shrink by the divisor's square.
     """
     if isinstance(value, Mapping):
         by = divisor**2 if value.get("resolution_type") == "area" else divisor
@@ -28,10 +27,9 @@ def divide_pixels(value: Any, divisor: int) -> Any:
 
 
 def trainer_options(options: Mapping[str, Any], extra: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """Return the options under the names of this release, with `extra` over them; an option set to null is left
-    out.
+    """The options under the names that the version knows, with `extra` over them; one set to null is left out.
 
-    The names in `extra` come from the user and are not changed; they may be without dashes.
+    The names in `extra` may lack the dashes and are the user's own, so they stay as they are.
     """
     merged = {
         **_drawable(_known_names(options, version), version),
@@ -41,7 +39,7 @@ def trainer_options(options: Mapping[str, Any], extra: Mapping[str, Any], versio
 
 
 def _drawable(options: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """Remove what would keep the release from making validation images: see `embeds_nothing` in versions.py."""
+    """Without what makes the version draw nothing: see `embeds_nothing` in lines.py."""
     line = RELEASES.get(version)
     draws = "--validation_prompt" in options and not options.get("--caption_dropout_probability")
     if line is None or line.embeds_nothing or not draws:
@@ -51,7 +49,7 @@ def _drawable(options: Mapping[str, Any], version: str) -> dict[str, Any]:
 
 
 def _known_names(options: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """Rename options for this release. Removed ones are left out, because the plan refuses them if a user sets them."""
+    """What was removed is left out: the plan has refused it wherever somebody wanted it."""
     named: dict[str, Any] = {}
     for name, value in options.items():
         moved = change(version, name.lstrip("-"))

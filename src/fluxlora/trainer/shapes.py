@@ -1,8 +1,8 @@
-"""The shape that SimpleTuner gives to one image: its aspect, its size, and where it is cut.
+"""The shape SimpleTuner gives to one image: which aspect, at what size, cut out of what.
 
-Source: multiaspect/image.py and image_manipulation/training_sample.py and cropping.py of SimpleTuner 3.1.6 and 4.10.1.
-tests/trainers/test_buckets.py compares the results with both. Python's own rounding and the order of the floating point
-operations matter: they decide at the limits.
+What is here was read in SimpleTuner 3.1.6 and 4.10.1, multiaspect/image.py and image_manipulation/training_sample.py
+and cropping.py, and tests/trainers/test_buckets.py compares it with what both decide. Python's own rounding and the
+order of the floating point operations are part of it: at the edges they decide.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ Size = tuple[int, int]
 # The sizes that share a rounded aspect at one resolution.
 Sizes = Mapping[tuple[float, float], tuple[Size, ...]]
 
-# SimpleTuner aligns FLUX's edges to this many pixels, whatever the configuration says.
+# SimpleTuner aligns FLUX's edges to this many pixels, whatever is configured.
 ALIGNMENT_PIXELS = 64
-# If `resolution` is one of these megapixels, or differs by less than 0.05, it means this edge; the first match counts.
+# Where `resolution` is megapixels, these mean an edge, and so does whatever is less than 0.05 beside them; the first
+# one counts.
 _ROUND_MEGAPIXELS = ((0.25, 512), (0.5, 768), (1.0, 1024), (2.0, 1536), (4.0, 2048))
 
 
 class Unshapely(ValueError):
-    """SimpleTuner's arithmetic fails on the image, so it leaves the image out."""
+    """SimpleTuner's arithmetic fails on the image, which it then leaves out."""
 
 
 @dataclass(frozen=True)
@@ -34,51 +35,47 @@ class Frame:
     crop: bool
     crop_aspect: str
     crop_style: str
-    # The aspects for crop_aspect closest and random.
+    # Of crop_aspect closest and random.
     aspects: tuple[float, ...]
-    # target_downsample_size if maximum_image_size is set, too; one of them alone has no effect.
+    # target_downsample_size where maximum_image_size is set too; alone neither does anything.
     downsample: float | None
     # Decimals of an aspect.
     rounding: int
 
     @property
     def square(self) -> bool:
-        """Whether images are cut to squares."""
-
         return self.crop and self.crop_aspect == "square"
 
     @property
     def by_lot(self) -> bool:
-        """Whether each image gets one of the aspects at random."""
+        """Each image gets one of the aspects at random, so nobody can say which."""
         return self.crop and self.crop_aspect == "random"
 
     @property
     def edge(self) -> int:
-        """Edge of a square, in pixels."""
+        """Of a square, in pixels."""
         return int(self.resolution) if self.pixel else _aligned(math.sqrt(self.area))
 
     @property
     def scaled_edge(self) -> int:
-        """The edge in pixels when an image is scaled: there, round megapixels are used exactly."""
+        """The same, as it counts when an image is scaled: the round megapixels are taken at their word there."""
         return self.edge if self.pixel else _area_edge(self.resolution)
 
     @property
     def area(self) -> float:
-        """Area in square pixels; only if the resolution is in megapixels."""
+        """Of a square, in square pixels; only where the resolution is megapixels."""
         for megapixels, edge in _ROUND_MEGAPIXELS:
             if abs(self.resolution - megapixels) < 0.05:
                 return edge**2
         return self.resolution * 1e6
 
     def aspect(self, size: Size) -> float:
-        """Return the rounded aspect ratio, width / height."""
-
         return round(size[0] / size[1], self.rounding)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An image's size as the trainer uses it, and its size before EXIF turned it."""
+    """An image's size as the trainer sees it, and before EXIF turned it."""
 
     size: Size
     stored: Size
@@ -86,19 +83,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Shape:
-    """The final shape of an image: scaled to `intermediate`, cut to `target`, with `crop` as the corner."""
+    """Where an image ends up: scaled to `intermediate`, cut to `target`, `crop` from the corner."""
 
     aspect: float
     target: Size
     intermediate: Size
-    # As the trainer stores it. None: chosen at random.
+    # As the trainer writes it down. None: drawn at random.
     crop: Size | None
 
 
 def shared_sizes(images: Iterable[Seen], frame: Frame) -> Sizes:
-    """Return the sizes that images request, by resolution and rounded aspect.
+    """By resolution and rounded aspect, the sizes that images ask for.
 
-    If several images share one key, the first one that a thread of the trainer reads decides for all.
+    Where several share one, the first image that a thread of the trainer happens to look at decides for all.
     """
     found: dict[tuple[float, float], dict[Size, None]] = {}
     if not frame.pixel:
@@ -111,7 +108,7 @@ def shared_sizes(images: Iterable[Seen], frame: Frame) -> Sizes:
 
 
 def shapes(image: Seen, frame: Frame, sizes: Sizes, version: str) -> tuple[Shape, ...]:
-    """Return the shape of an image, or the possible ones if it is random. Raises Unshapely."""
+    """The shape of an image, or those that chance chooses from. Raises Unshapely."""
     if frame.crop_style == "face" and version == "3.1.6" and (frame.crop or _cut(image, frame, sizes)):
         raise Unshapely("its crop_style face does not work")
     return tuple(
@@ -122,12 +119,12 @@ def shapes(image: Seen, frame: Frame, sizes: Sizes, version: str) -> tuple[Shape
 
 
 def _cut(image: Seen, frame: Frame, sizes: Sizes) -> bool:
-    found = (fitted for aspect in _aspects(image.size, frame) for fitted in _fitted(image.size, aspect, frame, sizes))
+    found = (each for aspect in _aspects(image.size, frame) for each in _fitted(image.size, aspect, frame, sizes))
     return any(target != intermediate for _, target, intermediate in found)
 
 
 def _aspects(size: Size, frame: Frame) -> tuple[float, ...]:
-    """Return the aspect of the crop, or the possible ones."""
+    """The aspect that the crop is to have, or those that it may have."""
     own = frame.aspect(size)
     if frame.square:
         return (1.0,)
@@ -156,7 +153,7 @@ def _shapes(image: Seen, aspect: float, frame: Frame, sizes: Sizes, version: str
 
 
 def _fitted(size: Size, aspect: float, frame: Frame, sizes: Sizes) -> Iterable[tuple[float, Size, Size]]:
-    """Yield shapes with aspect, target and intermediate size."""
+    """Aspect, target and intermediate size."""
     square = (frame.edge, frame.edge)
     for target, intermediate in _scalings(size, aspect, frame.resolution, frame, sizes):
         final = 1.0 if frame.square else frame.aspect(target)
@@ -181,7 +178,7 @@ def _scalings(size: Size, aspect: float, resolution: float, frame: Frame, sizes:
 
 
 def _by_edge(size: Size, aspect: float, edge: int) -> tuple[Size, Size]:
-    """Return the sizes for resolution_type pixel, where the shorter edge is given."""
+    """resolution_type pixel: the shorter edge is given."""
     width, height = size
     wanted = (edge, int(edge / aspect)) if width < height else (int(edge * aspect), edge)
     target = _aligned(wanted[0]), _aligned(wanted[1])
@@ -209,7 +206,7 @@ def _area_size(aspect: float, megapixels: float) -> Size:
 
 
 def _around(size: Size, wanted: Size, target: Size) -> Size:
-    """Return the size, in the image's own aspect, from which the target is cut."""
+    """The size of the image's own aspect from which the target is cut."""
     own = size[0] / size[1]
     if wanted[0] < wanted[1]:
         wide, high = wanted[0], int(wanted[0] / own)
@@ -225,7 +222,7 @@ def _around(size: Size, wanted: Size, target: Size) -> Size:
 
 
 def _scaled(image: Seen, target: Size, intermediate: Size, frame: Frame, sizes: Sizes) -> Iterable[Size]:
-    """Return the size from which the crop is cut. It is not always the intermediate size that the trainer stores."""
+    """The size that the crop is cut out of: not always the intermediate one that is written down."""
     if frame.downsample and _rescales(image.stored, target, frame):
         for _, size in _scalings(image.size, frame.aspect(image.stored), frame.downsample, frame, sizes):
             yield _covering(size, target)
@@ -249,13 +246,13 @@ def _covering(size: Size, target: Size) -> Size:
 
 def _crop(current: Size, target: Size, style: str, version: str) -> Size | None:
     if version == "3.1.6" and style in ("center", "random"):
-        # Left before top, unlike everywhere else. For a random crop it stores the middle, wherever it was cut.
+        # Left before top, unlike everywhere else; of a random crop it writes down the middle, wherever it was cut.
         return (current[0] - target[0]) // 2, (current[1] - target[1]) // 2
     return _corner(current, target, style)
 
 
 def _corner(current: Size, target: Size, style: str) -> Size | None:
-    """Return top and left of the crop."""
+    """Top and left of the cut."""
     room = max(0, current[1] - target[1]), max(0, current[0] - target[0])
     if style == "corner" or room == (0, 0):
         return 0, 0
@@ -263,5 +260,5 @@ def _corner(current: Size, target: Size, style: str) -> Size | None:
 
 
 def _aligned(edge: float) -> int:
-    """Round to the nearest multiple, halves to the even one, and never to 0."""
+    """To the nearest multiple, halves to the even one, and never nothing."""
     return max(round(edge / ALIGNMENT_PIXELS) * ALIGNMENT_PIXELS, ALIGNMENT_PIXELS)

@@ -1,4 +1,4 @@
-"""The releases of SimpleTuner that can be chosen, and what each of them needs."""
+"""The SimpleTuners that can be chosen, and what each of them needs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Release:
     """A release of SimpleTuner that can be chosen: one value of `simpletuner_version`."""
 
     version: str
-    # The python with which its lock was made.
+    # The python that its lock was made with.
     python: str
-    # The CUDA version of its torch, so the oldest one that the host's driver must support.
+    # What its torch was built for, so the least that the host's driver must run.
     cuda: str
-    # An image by vast.ai with that python, and with a CUDA version that such a driver supports.
+    # An image of vast.ai's own with that python, and a CUDA that such a driver serves.
     image: str
-    # The program that installs its lock.
+    # What installs its lock.
     installer: str
-    # Whether it embeds an empty text if no caption is dropped. Without it, a validation with an empty text logs an
-    # error instead of making an image.
+    # Whether it embeds an empty text where no caption is dropped. One that does not, and is asked to draw with it, logs
+    # an error in place of every validation picture.
     embeds_nothing: bool = True
-    # Whether it pushes every checkpoint's adapter to the Hub, even if that is switched off.
+    # Whether it pushes every checkpoint's adapter to the Hub where it pushes at all, whatever it is told.
     pushes_all_checkpoints: bool = False
-    # Whether the epochs of the config end a training before its steps, unless ignore_final_epochs is set.
+    # Whether the epochs of the config end a training before its steps are done, unless ignore_final_epochs is set.
     ends_by_epochs: bool = False
 
     def as_facts(self) -> dict[str, Any]:
-        """Return the release as a mapping for Ansible."""
+        """For Ansible."""
         return asdict(self)
 
 
@@ -60,7 +60,7 @@ RELEASES: Mapping[str, Release] = {
 
 
 def release(version: object) -> Release:
-    """Return the release of this version. Raises InputError for a version that is not supported."""
+    """What is known of it. Raises InputError for a version that is not supported."""
     try:
         return RELEASES[str(version)]
     except KeyError:

@@ -1,1 +1,1 @@
-"""JSON and files that a stranger wrote: validated where they enter, and stored where they cannot do harm."""
+"""Text, JSON and files that a stranger wrote: validated where they enter, and put where they cannot do harm."""

@@ -1,4 +1,4 @@
-"""A run's local folder for files from a stranger's host and from the Hub: only regular files, with checked names."""
+"""A run's folder at home, into which a stranger's host and the Hub send files: regular ones, under names of theirs."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from typing import IO
 
 from fluxlora.errors import FluxloraError
 
-# Files that fluxlora itself writes at the top of a run's folder, in lower case; `{run}` stands for the run's name. A
-# downloaded file never gets such a name. Names that begin with a dot are refused there, too, so temporary files are not
-# listed here.
+# What fluxlora itself writes at the top of a run's folder, in small letters; `{run}` stands for the run's name. Nothing
+# that arrives takes such a name. Names that begin with a point are never taken there either, so a temporary file needs
+# no line here.
 RESERVED = frozenset({"manifest.json", "report.txt", "{run}.safetensors"})
-# Also the copies of checkpoints, after the run's name.
+# And the copies of checkpoints, which follow the run's name.
 _CHECKPOINT_COPY = re.compile(r"-step\d+\.safetensors")
-# Folder for files that are not complete yet.
+# Holds what has not arrived as a whole yet.
 STAGING = ".arriving"
-# rsync's own folder for such files, in any folder.
+# rsync's own folder of the same kind, inside any other.
 PARTIAL = ".rsync-partial"
-# A checkpoint is complete if this file exists, so it is the last file of a folder that is moved to its place.
+# A checkpoint is whole when this file is there, so it is the last of a folder's files to be put in its place.
 _LAST = "training_state.json"
-# Bytes that always stay free on the disk.
+# What stays free on the disk, whatever arrives.
 RESERVE_BYTES = 10**9
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class HomeError(FluxloraError):
-    """A run's folder cannot be written to in its present state."""
+    """A run's folder cannot be written to as it is."""
 
     code = "link_at_home"
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The limits of one download; the defaults are far more than a training produces."""
+    """What may arrive in one call; the defaults are far more than a training leaves behind."""
 
     files: int = 50_000
     size_bytes: int = 220 * 10**9
 
     def exceeded(self, files: int, size_bytes: int) -> str:
-        """Return a sentence if this is above the limits, otherwise an empty text."""
+        """A sentence where so much is more than may arrive, else nothing."""
         if files <= self.files and size_bytes <= self.size_bytes:
             return ""
         return (
@@ -57,32 +57,31 @@ class Bound:
         )
 
 
-# The hint for this error.
-RAISE_BOUND = "If the run has really produced so much, raise artifacts_max_gb or artifacts_max_files."
+# What to do about it.
+RAISE_BOUND = "If the run has really made so much, raise artifacts_max_gb or artifacts_max_files."
 
 
 def require_room(folder: Path, size_bytes: int) -> None:
-    """Raise HomeError if this many bytes would leave too little free space on the disk of the folder."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    """Raise HomeError where so many bytes would leave too little of the disk that the folder is on, or will be."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
     if (missing := size_bytes + RESERVE_BYTES - shutil.disk_usage(there).free) > 0:
         raise HomeError(
             f"{size_bytes / 1e9:.1f} GB would arrive in {folder}, whose disk has {missing / 1e9:.1f} GB too little "
             "room.",
-            hint="Free some space, then run the same command again: it resumes from what has arrived.",
+            hint="Make room, then run the same command again: it goes on from what has arrived.",
             code="disk_full",
         )
 
 
 def refusal(name: str, run: str) -> str:
-    """Return why a file of this name is refused, or an empty text. The name is relative to the run's folder, with
-    slashes."""
+    """Why no file arrives under this name, relative to the run's folder and with slashes; empty where one may."""
     first, *_ = parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
         return "the name leaves the folder"
     if not name.isprintable():
         return "the name cannot be printed"
     if {_folded(part) for part in parts} & {STAGING, PARTIAL}:
-        return "the name is reserved for incomplete downloads"
+        return "the name is kept for what is still arriving"
     if first.startswith("."):
         return "no file of a training has such a name"
     copy = _folded(first).removeprefix(run.casefold())
@@ -92,20 +91,18 @@ def refusal(name: str, run: str) -> str:
 
 
 def _folded(part: str) -> str:
-    """Return the same text for names that a file system may treat as equal: macOS ignores case and Unicode form, as
-    Windows does case.
+    """The same for names that a file system may hold for the same: of macOS in case and Unicode form, of Windows too.
 
-    More is folded than either does, for example marks and ligatures. Names with invisible characters were refused
-    before.
+    More is folded than either does, marks and ligatures for example, and what cannot be seen was refused before.
     """
     letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", part).casefold())
-    return "".join(letter for letter in letters if not unicodedata.category(letter).startswith("M")).rstrip(". ")
+    return "".join(each for each in letters if not unicodedata.category(each).startswith("M")).rstrip(". ")
 
 
 def refuse_links(home: Path, name: str = "") -> None:
-    """Raise HomeError if the run's folder, or a part of the path from it to `name`, is a link.
+    """Raise HomeError where the run's folder, or a part of the way from it to `name`, is a link.
 
-    Folders above the run's folder are not checked, because the user chose them.
+    What lies above the run's folder is the user's own choice.
     """
     way = home
     for part in ("", *PurePosixPath(name).parts):
@@ -118,9 +115,9 @@ def refuse_links(home: Path, name: str = "") -> None:
 
 
 def place(staged: Path, home: Path, name: str) -> None:
-    """Move a staged file to its name in the run's folder, and make the folders for it; no link is followed.
+    """Move a staged file to its name in the run's folder, and make the folders on the way; no link is followed.
 
-    Raises HomeError if something else has this name.
+    Raises HomeError where something else is in the way.
     """
     *above, last = PurePosixPath(name).parts
     folder = _open(home, home)
@@ -141,18 +138,16 @@ def place(staged: Path, home: Path, name: str) -> None:
 
 
 def regular_files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Return the regular files below a folder by their relative names, sorted; links are neither followed nor
-    listed."""
+    """The regular files below a folder, by their names relative to it, sorted; links are neither followed nor told."""
     yield from sorted(_walk(folder, ""), key=lambda found: found[0])
 
 
 def first_irregular(folder: Path) -> Path | None:
-    """Return the folder itself, or the first entry in it, that is neither a regular file nor a folder; None if all
-    are."""
+    """The folder itself or the first thing in it that is neither a regular file nor a folder; none for a clean one."""
     if not stat.S_ISDIR(folder.lstat().st_mode):
         return folder
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda item: item.name):
+        for entry in sorted(entries, key=lambda each: each.name):
             if entry.is_dir(follow_symlinks=False):
                 if found := first_irregular(folder / entry.name):
                     return found
@@ -162,16 +157,16 @@ def first_irregular(folder: Path) -> Path | None:
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file for reading. Raises OSError for a link, and for files that would block, such as a FIFO."""
+    """A regular file, to be read. Raises OSError for a link, and for what would be waited for, such as a FIFO."""
     opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
-        raise OSError(errno.EINVAL, "it is not a regular file")
+        raise OSError(errno.EINVAL, "it is no regular file")
     return os.fdopen(opened, "rb")
 
 
 def last_of_its_folder(name: str) -> bool:
-    """Return whether the existence of this file means that the other files of its folder are complete."""
+    """Whether a file says by being there that the others of its folder are."""
     return PurePosixPath(name).name == _LAST
 
 

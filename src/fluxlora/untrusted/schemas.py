@@ -1,6 +1,6 @@
-"""Schemas for JSON that others write: a record is valid, or one sentence says what is wrong with it.
+"""The JSON that others write, each kind with its schema: a record is valid, or one sentence says what is wrong with it.
 
-Unknown keys are dropped, texts become one printable line, and numbers are finite and within limits.
+What a schema does not name is dropped, texts become one printable line, and numbers are finite and within bounds.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from fluxlora.untrusted import files
 
 # A manifest of a run with a thousand files has 200 kB.
 LARGEST_BYTES = 4_000_000
-# More digits than any number here has; Python itself accepts 4300, in quadratic time.
+# More than any number has that is counted or measured here; Python itself takes 4300, in quadratic time.
 _LONGEST_NUMBER = 400
 _SAMPLE_CHARACTERS = 40
-# How pydantic's messages about a wrong type begin.
+# How pydantic begins what it says of a value of the wrong kind.
 _WANTED = "Input should be "
 
 _Schema = TypeVar("_Schema", bound="Foreign")
 
 Line = Annotated[str, AfterValidator(one_line)]
-# The longest texts that the supervisor writes.
+# As long as the supervisor makes them.
 LogLine = Annotated[str, AfterValidator(lambda text: one_line(text, 500))]
 # Seconds since the epoch, until the year 5138.
 Moment = Annotated[float, Field(ge=0, le=1e11), AllowInfNan(False)]
 Usd = Annotated[float, Field(ge=0, le=1e9), AllowInfNan(False)]
 Bytes = Annotated[float, Field(ge=0, le=1e18), AllowInfNan(False)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
-# Ids of vast.ai and of the operating system, which JSON stores exactly.
+# vast.ai's and the operating system's numbers of things, which JSON carries without loss.
 Id = Annotated[int, Field(ge=0, le=2**53)]
-# NaN if a training diverges.
+# Not a number when a training diverges.
 Measured = Annotated[float, AllowInfNan(True)]
-# The names that the Hub allows for accounts and in addresses.
+# What the Hub lets accounts be called, and what stands in an address.
 HubName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,95}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class MalformedError(FluxloraError):
-    """A file or an answer from somebody else does not have the required form."""
+    """A file or an answer that somebody else wrote is not what it has to be."""
 
     code = "malformed"
 
 
 class Foreign(BaseModel):
-    """A record that somebody else wrote. Neither `"3"` nor true is accepted as a number."""
+    """A record that somebody else wrote. `"3"` is no number, true is none either."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     def as_facts(self) -> dict[str, Any]:
-        """Return the record's values for Ansible and JSON, without missing ones."""
+        """What the record said, for Ansible and JSON; what it left out is left out."""
         return self.model_dump(exclude_unset=True)
 
 
@@ -86,7 +86,7 @@ class ProgressRecord(Foreign):
 
 
 class RatesRecord(Foreign):
-    """$ per hour, the part of it for storage, and $ per GB in and out."""
+    """$ for an hour, of it for storage, and for a GB each way."""
 
     per_hour: Usd
     storage_per_hour: Usd = 0.0
@@ -95,7 +95,7 @@ class RatesRecord(Foreign):
 
 
 class BudgetRecord(Foreign):
-    """The values from which a lease was made, see fluxlora.money.budget.lease."""
+    """What a lease was made of, see fluxlora.money.budget.lease."""
 
     budget_usd: Usd
     deadline_hours: Annotated[float, Field(ge=0, le=1e6), AllowInfNan(False)]
@@ -108,7 +108,7 @@ class BudgetRecord(Foreign):
 
 
 class LeaseRecord(Foreign):
-    """lease.json on the instance; the guard reads more of its keys."""
+    """lease.json on the instance; the guard needs more of it than is read here."""
 
     ends_at: Moment | None = None
     bytes_down: Bytes | None = None
@@ -124,7 +124,7 @@ class MeterRecord(Foreign):
 
 
 class HubOrganization(Foreign):
-    """An organization on the Hub to which a user belongs."""
+    """An organization of the Hub's that a user belongs to."""
 
     name: HubName
     role: Line | None = Field(default=None, validation_alias="roleInOrg")
@@ -151,14 +151,14 @@ class HubFineGrained(Foreign):
 
 
 class HubAccessToken(Foreign):
-    """The token of the request; its role is read, write or fineGrained."""
+    """The token of the question; the role is read, write or fineGrained."""
 
     role: Line | None = None
     fine_grained: HubFineGrained | None = Field(default=None, validation_alias="fineGrained")
 
 
 class HubAuth(Foreign):
-    """How the request was authenticated on the Hub."""
+    """How the Hub knows who asks."""
 
     access_token: HubAccessToken | None = Field(default=None, validation_alias="accessToken")
 
@@ -172,12 +172,12 @@ class HubUser(Foreign):
 
     @property
     def token(self) -> HubAccessToken:
-        """What is known about the token; it may be empty."""
+        """What is known of the token, which may be nothing."""
         return (self.auth.access_token if self.auth else None) or HubAccessToken()
 
 
 class WandbViewer(Foreign):
-    """The owner of a key of Weights & Biases."""
+    """Whose key it is, by Weights & Biases."""
 
     username: Line | None = None
     entity: Line | None = None
@@ -205,21 +205,20 @@ class FileRecord(Foreign):
 
 
 class ManifestRecord(Foreign):
-    """The keys of the local manifest.json that are read again: fluxlora wrote it, but it is in a folder with files
-    from hosts."""
+    """manifest.json at home, as far as it is read again: it is our own, but it lies among what hosts have sent."""
 
     run: Line = ""
-    # The instance whose artifacts are all downloaded, so that it may be destroyed.
+    # Whose artifacts are all at home, so that it may be destroyed.
     vastai_id: Id | None = None
     files: Annotated[list[FileRecord], Field(max_length=100_000)] = []
 
 
 def parse(text: str | bytes, source: str, *, largest_bytes: int = LARGEST_BYTES) -> Any:
-    """Return the JSON value of a text from `source`, a name for the message such as "progress.json of my-style".
+    """The JSON value of a text from `source`, a name for the message such as "progress.json of my-style".
 
-    Refuses what Python's own parser accepts: repeated names, numbers of any length, and texts of any length. NaN
-    and Infinity are read, because trainers write them; schemas accept them only where they make sense. Raises
-    MalformedError.
+    Refuses what Python's own reader lets through: names that stand twice, numbers of any length, and texts without
+    bound. NaN and Infinity are read, for trainers write them; schemas take them only where they can be meant.
+    Raises MalformedError.
     """
     if len(text) > largest_bytes:
         raise malformed(source, f"it is larger than {largest_bytes / 1e6:g} MB")
@@ -228,7 +227,7 @@ def parse(text: str | bytes, source: str, *, largest_bytes: int = LARGEST_BYTES)
     except _Refused as error:
         raise malformed(source, str(error)) from error
     except RecursionError:
-        # Without the cause, which would have a thousand lines.
+        # Without the cause, which would be a thousand lines.
         raise malformed(source, "it is nested too deep") from None
     except UnicodeDecodeError as error:
         raise malformed(source, f"it is not UTF-8 at byte {error.start}") from error
@@ -238,19 +237,19 @@ def parse(text: str | bytes, source: str, *, largest_bytes: int = LARGEST_BYTES)
 
 
 def read(schema: type[_Schema], value: Any, source: str) -> _Schema:
-    """Return a record from JSON text or from parsed JSON. Raises MalformedError."""
+    """A record from JSON text or from what JSON was parsed to. Raises MalformedError."""
     value = parse(value, source) if isinstance(value, str | bytes) else value
     try:
         return schema.model_validate(value)
     except ValidationError as error:
         raise malformed(source, problem_of(error)) from error
-    # Ints that are too large for a float, and deeply nested data that does not come from JSON.
+    # Ints that are too large for a float, and nests that were made without JSON.
     except (OverflowError, RecursionError) as error:
-        raise malformed(source, "it contains values that cannot be read") from error
+        raise malformed(source, "it holds what cannot be read") from error
 
 
 def read_file(schema: type[_Schema], path: Path, source: str = "") -> _Schema | None:
-    """Return the record in a local file, or None if there is no file. Raises MalformedError, also for a link."""
+    """The record in a file of this computer, None where there is none. Raises MalformedError, for a link too."""
     source = source or str(path)
     try:
         with files.open_regular(path) as opened:
@@ -264,9 +263,9 @@ def read_file(schema: type[_Schema], path: Path, source: str = "") -> _Schema | 
 
 
 def read_slurped(schema: type[_Schema], content: Any, source: str) -> _Schema | None:
-    """Return the record in a host's file, from the base64 that Ansible's slurp returns; None for no content.
+    """The record in a file of a host, from the base64 that Ansible's slurp returns; None for no content.
 
-    A mapping is used as the content of the file. Raises MalformedError.
+    A mapping is taken as what was in the file. Raises MalformedError.
     """
     if content is None or content in ("", {}):
         return None
@@ -275,12 +274,12 @@ def read_slurped(schema: type[_Schema], content: Any, source: str) -> _Schema | 
     try:
         decoded = base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
-        raise malformed(source, "its content is not base64") from error
+        raise malformed(source, "what was read of it is not base64") from error
     return read(schema, decoded, source)
 
 
 def texts(value: Any, source: str) -> dict[str, str]:
-    """Return names and texts, such as packages and versions, from JSON text or a mapping. Raises MalformedError."""
+    """Names and texts, such as packages and their versions, from JSON text or a mapping. Raises MalformedError."""
     value = parse(value, source) if isinstance(value, str | bytes) else value
     try:
         return _TEXTS.validate_python(value)
@@ -295,19 +294,19 @@ _TEXTS = TypeAdapter(
 
 
 def malformed(source: str, problem: str) -> MalformedError:
-    """Return the error that says whose record it is, and what is wrong with it."""
+    """The error that says whose record it is, and what is wrong with it."""
     return MalformedError(one_line(f"{source} cannot be used: {problem}."))
 
 
 def problem_of(error: ValidationError) -> str:
-    """Return the first mistake in a record as one printable line: the place, the expected value, and the actual one."""
+    """The first thing that is wrong with a record, in one printable line: where, what is wanted, and what is there."""
     first, *others = error.errors(include_url=False, include_context=False)
     where = ".".join(str(part) for part in first["loc"]) or "the whole"
     more = f", and {len(others)} more" if others else ""
     if first["type"] == "missing":
         return one_line(f"{one_line(where, 100)} is missing{more}")
     if not first["msg"].startswith(_WANTED):
-        # For texts and lists that are too long or do not match a pattern.
+        # Of texts and lists that are too long or not of a pattern.
         return one_line(f"{one_line(where, 100)}: {first['msg'][:1].lower()}{first['msg'][1:]}{more}")
     given = one_line(first["input"], _SAMPLE_CHARACTERS)
     shown = f'"{given}"' if isinstance(first["input"], str) else given
@@ -315,14 +314,14 @@ def problem_of(error: ValidationError) -> str:
 
 
 class _Refused(ValueError):
-    """A refusal with a reason."""
+    """A reason of ours."""
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise _Refused(f"{one_line(name, _SAMPLE_CHARACTERS)} occurs twice")
+            raise _Refused(f"{one_line(name, _SAMPLE_CHARACTERS)} stands in it twice")
         found[name] = value
     return found
 

@@ -1,4 +1,4 @@
-"""The requests of fluxlora to vast.ai, one method each."""
+"""The questions that we ask vast.ai and the orders that we give it, each one method."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fluxlora.vast.transport import ATTEMPTS, KEY, Transport
 PAGE_ROWS = 25
 # Largest page of the charges.
 CHARGES_PAGE_ROWS = 500
-# More rows than the documented size of any page.
+# More rows than any page is documented to hold.
 MOST_ROWS = 5000
-# A search returns no more, whatever its limit says.
+# A search answers no more, whatever its limit says.
 OFFERS_PER_ANSWER = 64
-# Interactive logins start in tmux unless this file exists; on some images, commands sent over ssh are then lost.
+# Interactive logins are put into tmux unless this file exists; on some images that swallows commands sent over ssh.
 ONSTART = "touch ~/.no_auto_tmux"
 
 
@@ -38,7 +38,7 @@ class Rent:
     onstart: str = ONSTART
     env: Mapping[str, str] = field(default_factory=dict)
     direct: bool = True
-    # The bid for an interruptible instance, in $/h without storage; None rents on demand.
+    # What is bid for an interruptible instance, in $/h without storage; None rents on demand.
     bid_per_hour: float | None = None
 
 
@@ -61,19 +61,17 @@ class Vast:
 
     @property
     def url(self) -> str:
-        """Address of the API."""
-
         return self._api.url
 
     @property
     def skew_seconds(self) -> float | None:
-        """Seconds by which vast.ai's clock is ahead of this computer's, by its last answer."""
+        """How far vast.ai's clock is ahead of this computer's, by its last answer."""
         return self._api.skew_seconds
 
     def ask(
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any] | list[Any]:
-        """Send any request that may be repeated, for example to test a key's permissions."""
+        """Any question that may be asked twice, for example what a key is let through to."""
 
         def call(client: Any) -> Any:
             return getattr(client, method.lower())(path, query_args=dict(query) if query else None, json_data=body)
@@ -81,18 +79,17 @@ class Vast:
         return self._api.ask(call, repeat=(RateLimited, Unavailable))
 
     def user(self) -> dict[str, Any]:
-        """Return id, email and credit ($) of the account, and key_id of the key. Proves that the key works."""
+        """id, email, credit ($) of the account, key_id of the key; proves that the key works."""
         body = self._api.ask_object(lambda client: client.get("/users/current"))
         numbers = {name: id_of(body.get(name)) for name in ("id", "key_id")}
         amounts = {name: number_of(body.get(name)) for name in ("credit", "balance")}
         return {**numbers, "email": one_line(body.get("email")), **amounts}
 
     def offers(self, query: Mapping[str, Any], *, disk_gb: float, kind: str = "on-demand") -> list[Offer]:
-        """Return the offers that match according to vast.ai, the lowest price per hour first, with prices for
-        `disk_gb`.
+        """The offers that vast.ai says match, the cheapest by the hour first, with prices for `disk_gb`.
 
-        At most `OFFERS_PER_ANSWER` are returned, and the filter is not strict. `kind` is on-demand or bid; for
-        bid the price is the minimum bid.
+        It returns `OFFERS_PER_ANSWER` at most and filters loosely. `kind` is on-demand, or bid: then the price is the
+        least bid.
         """
         request = {
             **query,
@@ -107,8 +104,7 @@ class Vast:
         return [Offer.from_record(row) for row in rows[:MOST_ROWS] if isinstance(row, dict) and id_of(row.get("id"))]
 
     def instances(self, *, filters: Mapping[str, Any] | None = None) -> list[Instance]:
-        """Return all instances of the account, over all pages. An answer that is not a list is an error, not an
-        empty list."""
+        """All instances of the account, over all pages. An answer that is not a list is an error, never emptiness."""
         query: dict[str, Any] = {
             "select_filters": dict(filters or {}),
             "order_by": [{"col": "id", "dir": "asc"}],
@@ -126,10 +122,9 @@ class Vast:
         return list(found.values())
 
     def charges(self, since: float, until: float) -> list[Charge]:
-        """Return what was charged for each instance between two times (seconds since the epoch), over all
-        pages.
+        """What each instance was charged on the days between (seconds since the epoch), over all pages.
 
-        Raises Forbidden if the key may not read the bills.
+        Raises Forbidden where the key may not read the bills.
         """
         query = {
             "select_filters": {"day": {"gte": int(since), "lte": int(until)}, "type": {"in": ["instance"]}},
@@ -139,20 +134,19 @@ class Vast:
         return [charge for row in rows if isinstance(row, dict) and (charge := Charge.from_record(row))]
 
     def instance(self, instance_id: int) -> Instance | None:
-        """Return one instance from the list. None proves that it is gone; a single record that is null does not."""
+        """One instance by the list; None is proof that it is gone, which the single record's null is not."""
         found = self.instances(filters={"id": {"eq": instance_id}})
         return next((instance for instance in found if instance.id == instance_id), None)
 
     def rent(self, offer_id: int, rent: Rent) -> int:
-        """Rent an offer and return the new instance's id. The request is repeated only if vast.ai's rate limit
-        refused it.
+        """The new instance's id. Sent once, unless vast.ai says that it did nothing because of its rate limit.
 
-        Raises OfferGone, NoCredit…; Unavailable if an instance may exist in spite of the error; any VastError
-        with `instance_id` if one does exist.
+        Raises OfferGone, NoCredit…; Unavailable when an instance may exist all the same; any VastError with
+        `instance_id` set when one does.
         """
         from vastai.api.instances import build_create_instance_payload
 
-        # Without cancel_unavail, an offer that was just taken creates a stopped instance, whose disk costs money.
+        # cancel_unavail: without it a machine that was just taken leaves a stopped instance whose disk is paid for.
         request = build_create_instance_payload(
             image=rent.image,
             disk=rent.disk_gb,
@@ -167,27 +161,26 @@ class Vast:
         body = self._api.ask(lambda client: client.put(f"/asks/{offer_id}/", json_data=request), repeat=(RateLimited,))
         instance_id = id_of(body.get("new_contract")) if isinstance(body, dict) else None
         if not isinstance(body, dict) or (instance_id is None and body.get("success") is not False):
-            raise Unavailable("vast.ai's answer to a rent does not contain the new instance's id.")
+            raise Unavailable("vast.ai answered a rent without saying which instance it made.")
         if instance_id is None or body.get("success") is False:
             raise refusal(200, body, "")
         return instance_id
 
     def set_state(self, instance_id: int, state: str) -> None:
-        """Set the state to `running` or `stopped`. A start that is only queued is cancelled and an error,
-        because it would cost money later."""
+        """`running` or `stopped`. A start that is only queued is cancelled and raised, for it would bill some day."""
         body = self._api.ask_object(lambda client: client.put(f"/instances/{instance_id}/", json_data={"state": state}))
         if body.get("success") is False:
             if state == "running":
                 self.set_state(instance_id, "stopped")
             raise VastError(
                 f"Instance {instance_id} cannot be {'started' if state == 'running' else state}: {reason_of(body)}",
-                hint="Its GPU may be rented to somebody else; its disk costs money until you destroy it.",
+                hint="Its GPU may be rented to somebody else; its disk is paid for until you destroy it.",
                 code="state_refused",
                 instance_id=instance_id,
             )
 
     def destroy(self, instance_id: int) -> bool:
-        """Request that the instance is destroyed; False if there is none. Only the list proves that it is gone."""
+        """Asks for the end of the instance; False when there is none. Only the list proves the end."""
         try:
             body = self._api.ask_object(lambda client: client.delete(f"/instances/{instance_id}/"))
         except VastError as error:
@@ -199,11 +192,11 @@ class Vast:
         return True
 
     def ssh_keys(self) -> dict[str, int]:
-        """Return the account's public keys, as "type base64" without the comment, each with its id."""
+        """The account's public keys, as "type base64" without the comment, each with its id."""
         try:
             body = self._api.ask(lambda client: client.get("/ssh/"), repeat=(RateLimited, Unavailable))
         except VastError as error:
-            # For an account without keys the answer is 404.
+            # An account without keys is answered 404.
             if error.code in ("not_found", NoSuchInstance.code):
                 return {}
             raise
@@ -215,17 +208,14 @@ class Vast:
         }
 
     def add_ssh_key(self, key: str) -> None:
-        """Register a public key for future instances."""
+        """Registers a public key for the instances to come."""
         self._api.do(lambda client: client.post("/ssh/", json_data={"ssh_key": key.strip()}))
 
     def remove_ssh_key(self, key_id: int) -> None:
-        """Remove a public key from the account."""
-
         self._api.do(lambda client: client.delete(f"/ssh/{key_id}/"))
 
     def mint_key(self, name: str, permissions: Mapping[str, Any]) -> tuple[int | None, str]:
-        """Make a new API key of the account, and return its id and the key. Sent once, so that no unknown key
-        is left behind."""
+        """A new API key of the account, its number and the key. Sent once: a key that nobody knows is of no use."""
         request = {"name": name, "permissions": dict(permissions)}
         body = self._api.ask(lambda client: client.post("/auth/apikeys/", json_data=request), repeat=(RateLimited,))
         key = body.get("key") or body.get("api_key") if isinstance(body, dict) else None
@@ -234,7 +224,7 @@ class Vast:
         return id_of(body.get("id")), key.strip()
 
     def attach_ssh_key(self, instance_id: int, key: str) -> bool:
-        """Add a public key to a running instance; False if the instance already accepts it."""
+        """Lets a public key into a running instance; False when it is in already."""
         try:
             self._api.do(
                 lambda client: client.post(f"/instances/{instance_id}/ssh/", json_data={"ssh_key": key.strip()})
@@ -246,7 +236,7 @@ class Vast:
         return True
 
     def has_ssh_key(self, instance_id: int, key: str) -> bool:
-        """Return whether the instance accepts this key."""
+        """Whether the instance lets this key in."""
         body = self._api.ask_object(lambda client: client.get(f"/instances/{instance_id}/ssh/"))
         keys = body.get("ssh_keys")
         try:
@@ -258,7 +248,7 @@ class Vast:
 
 
 def _known_keys(rows: Any) -> Iterator[tuple[str, Any]]:
-    """Return the keys that can be read, with their rows; empty if the answer is not a list."""
+    """The rows whose key can be read, and the rows themselves; none of what is no list."""
     for row in rows[:MOST_ROWS] if isinstance(rows, list) else []:
         text = row.get("public_key") or row.get("key") if isinstance(row, dict) else row
         with contextlib.suppress(InputError):

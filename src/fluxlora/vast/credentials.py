@@ -1,4 +1,4 @@
-"""The account's API key and vast.ai's address, from the environment or files."""
+"""Where the account's API key and vast.ai's address come from."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ DEFAULT_URL = "https://console.vast.ai"
 
 
 def key_files(environ: Mapping[str, str] = os.environ) -> tuple[Path, Path]:
-    """Return the files in which the official client stores the key."""
+    """Where the official client keeps the key."""
     config = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return config / "vastai" / "vast_api_key", Path.home() / ".vast_api_key"
 
 
 def find_api_key(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the key from VAST_API_KEY, otherwise from the official client's files. Raises NoApiKey."""
+    """The key from VAST_API_KEY, else from the official client's own files. Raises NoApiKey."""
     if key := environ.get("VAST_API_KEY", "").strip():
         return key
     for path in key_files(environ):

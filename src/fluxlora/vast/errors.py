@@ -1,4 +1,4 @@
-"""vast.ai's refusals as errors with a hint."""
+"""What vast.ai means when it does not do what it was asked: its answers as errors that say what to do next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fluxlora.errors import VastError
 from fluxlora.text import one_line
 from fluxlora.vast.records import id_of, number_of, text_of
 
-# A key of vast.ai has 64 letters and digits; tokens of the Hub and of Weights & Biases have 37 or more.
+# A key of vast.ai's has 64 letters and digits, the Hub's tokens and those of Weights & Biases have 37 and more.
 _SECRET = re.compile(r"[\w-]{32,}", re.ASCII)
 
 
@@ -48,14 +48,14 @@ class OfferGone(VastError):
 
 
 class RateLimited(VastError):
-    """Too many requests; this one was not carried out. `wait_seconds` is the wait that vast.ai asks for, if any."""
+    """Too many requests; this one was not carried out. `wait_seconds`: as long as vast.ai asks to wait, if it does."""
 
     code = "rate_limited"
     wait_seconds: float | None = None
 
 
 class Unavailable(VastError):
-    """vast.ai is unreachable, or the answer is not from its API. It is unknown whether the request was carried out."""
+    """vast.ai is unreachable or answers what is not its API; whether the request was carried out is unknown."""
 
     code = "unavailable"
 
@@ -67,8 +67,8 @@ class NoSuchInstance(VastError):
 
 
 def shown(text: Any) -> str:
-    """Return vast.ai's text as one line without keys: an answer may repeat the key of the request."""
-    # The text is cut afterwards, because the first half of a key must not be printed, either.
+    """What vast.ai says, in one line that may be shown: an answer may repeat the key of its question."""
+    # Cut afterwards: the first half of a key must not be shown, either.
     return one_line(_SECRET.sub("…", one_line(text, limit=10_000)))
 
 
@@ -77,7 +77,7 @@ def reason_of(body: Mapping[str, Any]) -> str:
 
 
 def retry_after(told: Any, now: float) -> float | None:
-    """Return the seconds of a Retry-After, which may be a number or a date; None if it is neither."""
+    """The seconds to wait of a Retry-After, which may be a number or a date; None for what is neither."""
     if (seconds := number_of(told)) is None:
         try:
             seconds = parsedate_to_datetime(text_of(told)).timestamp() - now
@@ -87,7 +87,7 @@ def retry_after(told: Any, now: float) -> float | None:
 
 
 def refusal(status: int, body: Any, text: str, *, asked_wait: Any = None) -> VastError:
-    """Return the error for an answer that is not a success; `asked_wait` is its Retry-After."""
+    """What an answer that is not a success means; `asked_wait` is its Retry-After."""
     error = _refusal(status, body, text)
     if isinstance(error, RateLimited):
         told = body.get("retry_after") if asked_wait is None and isinstance(body, dict) else asked_wait
@@ -96,18 +96,18 @@ def refusal(status: int, body: Any, text: str, *, asked_wait: Any = None) -> Vas
 
 
 def _refusal(status: int, body: Any, text: str) -> VastError:
-    """Return the error by the body, because status codes vary for the same cause."""
+    """The body decides: status codes vary for one and the same cause."""
     if not isinstance(body, dict):
         if status == 404 and body == []:
             return VastError("vast.ai: there is none.", code="not_found")
         if status == 429:
             return RateLimited(f"vast.ai is asked too often: {shown(text[:200])}", hint="Wait a minute.")
         return Unavailable(
-            f"vast.ai answered {status}, and not with its API.",
-            hint="vast.ai or a proxy in front of it fails; try again in a minute.",
+            f"vast.ai answered {status} with something that is not its API.",
+            hint="It or a proxy before it has a fault; try again in a minute.",
         )
     error, reason = one_line(body.get("error")), reason_of(body)
-    # A refused rent can create an instance.
+    # A refused rent can leave an instance behind.
     instance_id = id_of(body.get("new_contract"))
     sign = f"{error} {reason}".lower()
     kind: type[VastError] = VastError
@@ -115,8 +115,7 @@ def _refusal(status: int, body: Any, text: str) -> VastError:
     if error == "auth_error" or "invalid user key" in sign or status == 401:
         kind, hint = (
             BadApiKey,
-            "Compare VAST_API_KEY, or ~/.config/vastai/vast_api_key if it is not set, with "
-            "https://cloud.vast.ai/manage-keys/.",
+            "Check VAST_API_KEY, or where it is not set ~/.config/vastai/vast_api_key, against https://cloud.vast.ai/manage-keys/.",
         )
     elif status == 403:
         kind, hint = (

@@ -1,4 +1,4 @@
-"""The label of an instance, `fluxlora/<run>/<preset>+<preset>`: the only state of a run beside vast.ai's records."""
+"""The label of an instance, `fluxlora/<run>/<preset>+<preset>`: all the state a run keeps besides vast.ai's records."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from fluxlora.errors import InputError
 
 PREFIX = "fluxlora"
-# The run is also a host name, a folder and a repository on the Hub, which has the strictest rules of the three.
+# The run is also a host name, a folder and the name of a Hub repository, whose rules are the strictest of the three.
 RUN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?=[A-Za-z0-9])){0,63}")
 PRESET = re.compile(r"[A-Za-z0-9_]+")
-# With a slash or a space in the prefix no instance would be found again, and each call would rent one more.
+# With a slash or a space in it no instance would be found again, and each call would rent one more.
 PREFIXES = re.compile(r"[A-Za-z0-9._-]+")
-# The plays of a group would also run on a host with the group's name.
+# A host named like a group would be addressed by the group's plays.
 RESERVED = frozenset(
     {"all", "ungrouped", "localhost", "training", "rehearsal", "vastai", "may_spend", "finished", "resumable"}
 )
 # A run's delivered adapter is RUN.safetensors, beside the one that SimpleTuner writes.
 ADAPTER_STEM = "pytorch_lora_weights"
-# vast.ai's limit for a rent.
+# vast.ai's limit at renting.
 MAX_LENGTH = 256
 
 
@@ -34,7 +34,7 @@ class Label:
     def __post_init__(self) -> None:
         if not PREFIXES.fullmatch(self.prefix):
             raise InputError(
-                f"{self.prefix!r} cannot be the prefix of a label.",
+                f"{self.prefix!r} cannot begin a label.",
                 hint="Use letters, digits, '.', '_' and '-'.",
                 code="bad_label_prefix",
             )
@@ -46,7 +46,7 @@ class Label:
             )
         if self.run.casefold() == ADAPTER_STEM:
             raise InputError(
-                f"A run cannot be called {self.run!r}: SimpleTuner writes a file of this name.",
+                f"A run cannot be called {self.run!r}: the file that SimpleTuner writes has this name.",
                 hint="Choose another.",
                 code="bad_run_name",
             )
@@ -75,7 +75,7 @@ class Label:
 
     @classmethod
     def parse(cls, text: str | None, prefix: str = PREFIX) -> Label | None:
-        """Return the label that `str` wrote; None for any other text."""
+        """The label that `str` wrote; None for anybody else's."""
         parts = (text or "").strip().split("/")
         if len(parts) != 3 or parts[0] != prefix:
             return None
@@ -86,5 +86,5 @@ class Label:
 
 
 def command_to_end(run: str, instance_id: int, prefix: str = PREFIX) -> str:
-    """Return the command that destroys an instance; `fluxlora destroy` does not find instances with another prefix."""
+    """Fluxlora's own command says of another prefix's run that it has no instance."""
     return f"`fluxlora destroy {run}`" if prefix == PREFIX else f"`vastai destroy instance {instance_id}`"

@@ -1,4 +1,4 @@
-"""OpenSSH public keys, distinguished from private keys and paths before anything is sent."""
+"""OpenSSH public keys: told from private ones and from paths before anything is sent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PUBLIC_KEY_TYPE = re.compile(
 
 
 def public_key(text: str) -> str:
-    """Return type and key of an OpenSSH public key line, which identify it. Raises InputError for anything else.
+    """Type and key of an OpenSSH public key line, which is what identifies it. Raises InputError for anything else.
 
-    vast.ai accepts anything, even a private key, and passes it on to the hosts.
+    vast.ai takes whatever it is sent, a private key as well, and passes it on to the hosts.
     """
     if "PRIVATE KEY" in text:
         raise InputError(
-            "This is a private key; it was not sent.", hint="Give the line of the .pub file.", code="private_key"
+            "This is a private key; it was sent nowhere.", hint="Give the .pub file's line.", code="private_key"
         )
     kind, _, rest = text.strip().partition(" ")
     key = rest.split(" ")[0]

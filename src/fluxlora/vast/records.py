@@ -1,4 +1,4 @@
-"""vast.ai's records of offers, instances and charges, without secrets."""
+"""vast.ai's records: offers and instances, read from whatever its API shows, without anything secret."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fluxlora.text import one_line
 from fluxlora.untrusted.schemas import malformed, problem_of
 
 PENDING = frozenset({"", "created", "loading", "restarting", "rebooting", "recycling", "scheduling"})
-# States that never end by themselves, while the disk costs money.
+# Never recover by themselves, and the disk is paid for.
 DEAD = frozenset({"exited", "stopped", "offline", "frozen", "unknown", "error"})
-# Parts of status_msg, in lower case, after which an instance never starts.
+# Fragments of status_msg, in lower case, after which an instance never starts.
 FATAL_MESSAGES = (
     "oci runtime create failed",
     "error response from daemon",
@@ -29,16 +29,16 @@ FATAL_MESSAGES = (
 )
 
 
-# The longest DNS name.
+# As long as a name of DNS may be.
 _HOST = re.compile(r"[0-9A-Za-z:][0-9A-Za-z.:_-]{0,252}")
 _DIGITS = re.compile(r"[0-9]{1,16}")
-# Up to this, JSON stores whole numbers exactly.
+# Until here JSON carries whole numbers without loss.
 _LARGEST_WHOLE = 2**53
 _LONGEST_LABEL = 200
 
 
 def number_of(value: Any) -> float | None:
-    """Return a number, or None for anything else, also for NaN and infinity."""
+    """None for what is no number, and for what JSON cannot say: NaN and infinity."""
     try:
         number = None if value is None or isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -47,13 +47,13 @@ def number_of(value: Any) -> float | None:
 
 
 def amount_of(value: Any) -> float | None:
-    """Return a number of 0 or more, such as bytes, hours or $; None for anything else."""
+    """A number of things, bytes, hours or $, of which there are never less than none; else None."""
     number = number_of(value)
     return None if number is None or number < 0 else number
 
 
 def whole_of(value: Any) -> int | None:
-    """Return a whole number, or None for anything else and for numbers that JSON does not store exactly."""
+    """None for what is no number, and for one that JSON does not carry without loss."""
     number = number_of(value)
     return None if number is None or abs(number) > _LARGEST_WHOLE else int(number)
 
@@ -64,7 +64,7 @@ def count_of(value: Any) -> int | None:
 
 
 def id_of(value: Any) -> int | None:
-    """Return an id, which is a number above 0; None for anything else."""
+    """What a thing is numbered with; None for what is no number above 0."""
     number = whole_of(value)
     return number if number and number > 0 else None
 
@@ -75,7 +75,7 @@ def port_of(value: Any) -> int | None:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as text; empty for None, for too long numbers and for too deeply nested data."""
+    """Empty for None, and for a number of more digits than Python writes or a nest that is too deep."""
     try:
         return "" if value is None else str(value).strip()
     except (ValueError, RecursionError):
@@ -83,13 +83,13 @@ def text_of(value: Any) -> str:
 
 
 def host_of(value: Any) -> str:
-    """Return a host's address or name; empty for anything else, which ssh could read as an option."""
+    """An address or a name of a host; empty for what is none, which ssh could take for an option."""
     text = text_of(value)
     return text if _HOST.fullmatch(text) else ""
 
 
 def label_of(value: Any) -> str:
-    """Return a label with unprintable characters escaped, because removing them could make it look like fluxlora's."""
+    """A label, with what is not printable written out: it must not become one of ours by being cleaned."""
     text = text_of(value)
     if text.isprintable() and len(text) <= _LONGEST_LABEL:
         return text
@@ -98,14 +98,14 @@ def label_of(value: Any) -> str:
 
 
 def _mapped_ssh_port(ports: Any) -> int | None:
-    # Null until the container runs; for the single record a list of numbers is documented.
+    # Null until the container runs; the single record documents a list of numbers instead.
     try:
         return port_of(ports["22/tcp"][0]["HostPort"])
     except (TypeError, KeyError, IndexError):
         return None
 
 
-# The API's rows change: a missing, null or odd value is unknown, and only a row without an id is not accepted.
+# Rows are the API's own and change: what is missing, null or odd is unknown, and only a row without a number is none.
 _Line = Annotated[str, BeforeValidator(one_line)]
 _Host = Annotated[str, BeforeValidator(host_of)]
 _Label = Annotated[str, BeforeValidator(label_of)]
@@ -131,17 +131,17 @@ def _read(record: type[_Row], row: Mapping[str, Any], source: str) -> _Row:
 
 @dataclass(frozen=True)
 class Offer:
-    """An offer of a machine. Unknown numbers are None. Sizes are decimal, as in vast.ai."""
+    """What somebody asks for a machine. Unknown numbers are None. Sizes are decimal, as vast.ai counts them."""
 
     id: _Id
     machine_id: _Count = None
     host_id: _Count = None
     gpu_name: _Line = ""
     num_gpus: _Count = None
-    # The offer's share of the machine's GPUs.
+    # The GPUs of the offer, of all that the machine has.
     gpu_share: Annotated[_Amount, Field(validation_alias="gpu_frac")] = None
     gpu_ram_mb: Annotated[_Count, Field(validation_alias="gpu_ram")] = None
-    # The whole machine's; an offer of some of its GPUs has the same share of it.
+    # The whole machine's, of which an offer of some GPUs has its share.
     cpu_ram_mb: Annotated[_Count, Field(validation_alias="cpu_ram")] = None
     cpu_cores: Annotated[_Amount, Field(validation_alias="cpu_cores_effective")] = None
     cpu_arch: _Line = ""
@@ -151,11 +151,11 @@ class Offer:
     inet_down_usd_per_gb: Annotated[_Amount, Field(validation_alias="inet_down_cost")] = None
     inet_up_usd_per_gb: Annotated[_Amount, Field(validation_alias="inet_up_cost")] = None
     storage_usd_per_gb_month: Annotated[_Amount, Field(validation_alias="storage_cost")] = None
-    # For the storage size of the search; it is part of price_per_hour.
+    # For the storage that was asked about in the search, which is part of price_per_hour.
     storage_usd_per_hour: Annotated[_Amount, Field(validation_alias="storage_total_cost")] = None
     price_per_hour: Annotated[_Amount, Field(validation_alias="dph_total")] = None
     min_bid_per_hour: Annotated[_Amount, Field(validation_alias="min_bid")] = None
-    # The on-demand price of the same GPUs, without storage; a search for bids does not return it.
+    # What the same GPUs cost on demand, without storage; a search for bids does not say it.
     on_demand_per_hour: Annotated[float | None, BeforeValidator(lambda value: None)] = None
     reliability: Annotated[_Amount, Field(validation_alias=AliasChoices("reliability2", "reliability"))] = None
     cuda_max_good: _Amount = None
@@ -167,25 +167,25 @@ class Offer:
     geolocation: _Line = ""
     address: Annotated[_Host, Field(validation_alias="public_ipaddr")] = ""
     verification: _Line = ""
-    # How long the host still guarantees the machine.
+    # What the host still guarantees.
     duration_seconds: Annotated[_Amount, Field(validation_alias="duration")] = None
     # vast.ai's benchmark and float32 TFLOPS, of all GPUs of the offer together.
     dlperf: _Amount = None
     total_flops: _Amount = None
     rentable: Annotated[bool, BeforeValidator(lambda value: value is not False)] = True
     rented: _Yes = False
-    # Whether it belongs to another marketplace.
+    # Of another marketplace.
     external: _Yes = False
 
     @classmethod
     def from_record(cls, row: Mapping[str, Any]) -> Offer:
-        """Read a row of a search. Raises MalformedError for a row without an id."""
+        """Reads a row of a search. Raises MalformedError for one without an id."""
         return _read(cls, row, "An offer of vast.ai")
 
 
 @dataclass(frozen=True)
 class Charge:
-    """What was charged for an instance ($), on the requested days."""
+    """What an instance was charged ($), over the days that were asked about."""
 
     instance_id: int
     label: str = ""
@@ -196,7 +196,7 @@ class Charge:
 
     @classmethod
     def from_record(cls, row: Mapping[str, Any]) -> Charge | None:
-        """Read a row of the charges; None if it is not about an instance."""
+        """A row of the charges; None where it is not one of an instance."""
         kind, _, number = text_of(row.get("source")).partition("-")
         metadata = row.get("metadata")
         instance_id = id_of(number) if _DIGITS.fullmatch(number) else None
@@ -213,7 +213,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The address of an instance's sshd."""
+    """Where sshd answers."""
 
     host: str
     port: int
@@ -222,7 +222,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Instance:
-    """A rented machine, without the secrets of its record (extra_env, onstart, jupyter_token)."""
+    """A rented machine, without anything secret of its record (extra_env, onstart, jupyter_token)."""
 
     id: _Id
     label: _Label = ""
@@ -260,19 +260,18 @@ class Instance:
 
     @classmethod
     def from_record(cls, row: Mapping[str, Any]) -> Instance:
-        """Read a row of the list or a single record; everything except the id may be missing, null or odd.
+        """Reads a row of the list or a single record; anything but the id may be missing, null or odd.
 
-        Raises MalformedError for a record without an id.
+        Raises MalformedError for one without an id.
         """
-
         instance = _read(cls, row, "An instance of vast.ai")
-        # If jupyter runs, the proxy's ssh_port is jupyter's, and sshd has the next one.
+        # The proxy's ssh_port leads to jupyter where jupyter runs, sshd is the next one.
         if instance.proxy_port and "jupyter" in text_of(row.get("image_runtype")):
             return replace(instance, proxy_port=port_of(instance.proxy_port + 1))
         return instance
 
     def endpoint(self, *, direct: bool = True) -> Endpoint | None:
-        """Return the direct address if it exists and is wanted, otherwise the proxy's; None while there is neither."""
+        """The direct address when there is one and it is wanted, else the proxy's; None while there is neither."""
         if direct and self.direct_host and self.direct_port:
             return Endpoint(self.direct_host, self.direct_port, True)
         if self.proxy_host and self.proxy_port:
@@ -281,11 +280,11 @@ class Instance:
 
     @property
     def failure(self) -> str:
-        """Return why this instance will never run by itself; empty while it still may."""
+        """Why this instance will never run by itself; empty while it may."""
         if any(fragment in self.status_message.lower() for fragment in FATAL_MESSAGES) and self.status != "running":
             return self.status_message
         if self.status in DEAD:
-            # The message may be old: "Download complete" of a host that is offline.
+            # The message may be of better days: "Download complete" of a host that is offline.
             return f"{self.status} ({self.status_message})" if self.status_message else self.status
         if self.cur_state == self.intended_status == self.next_state == "stopped" and self.status not in PENDING:
             return "stopped"

@@ -1,6 +1,6 @@
-"""The options of every ssh to an instance. Its owner, a stranger, is root there, and must get nothing but commands.
+"""The options of every ssh to an instance: its owner is a stranger and root there, and gets commands and nothing else.
 
-Ansible (group_vars/vastai.yml), rsync (delivery/transfer.py) and the first login (renting/ssh_probe.py) use them.
+Ansible (group_vars/vastai.yml), rsync (transfer.py) and the first login (renting/login.py) all take them from here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ def _options(options: Mapping[str, object]) -> Words:
     return tuple(word for name, value in options.items() for word in ("-o", f"{name}={value}"))
 
 
-# Neither the user's own file nor the system's is read, because options cannot remove what these add to a list (SendEnv,
-# RemoteForward, IdentityFile), or what a future OpenSSH adds. A later `-F FILE` by the user would still be read; then
-# these options have precedence, because ssh uses the first value.
+# Neither the user's own file nor the system's is read: options cannot take back what these add to a list (SendEnv,
+# RemoteForward, IdentityFile), nor what a later OpenSSH invents. A last `-F FILE` of the user's own still counts, and
+# then the options, of which ssh keeps the first value, refuse what such a file gives away.
 CLOSED: Words = (
     *("-F", "none"),
     *_options(
@@ -28,10 +28,10 @@ CLOSED: Words = (
             "ClearAllForwardings": "yes",
             "Tunnel": "no",
             "PermitLocalCommand": "no",
-            # Only the named key is offered, from its file or the agent, and not the public halves of all others.
+            # The key that is named, by its file or by the agent: not the public halves of all others.
             "IdentitiesOnly": "yes",
             "AddKeysToAgent": "no",
-            # A host can ask for a password with any text.
+            # A host may ask for a password by a text of its own choice.
             "PreferredAuthentications": "publickey",
             "BatchMode": "yes",
             "UpdateHostKeys": "no",
@@ -40,8 +40,8 @@ CLOSED: Words = (
         }
     ),
 )
-# Shared connections, each a socket that only the user may use. A host that vanishes sends no FIN, so without
-# ServerAlive ssh would wait for ever.
+# The shared connections, of which each is a socket that the user alone may use; and since a host that vanishes sends
+# no FIN, ssh would wait for it for ever without ServerAlive.
 _ANSIBLE = _options(
     {
         "ControlMaster": "auto",
@@ -54,9 +54,9 @@ _ANSIBLE = _options(
 
 
 def to_instance(instance_id: int, known_hosts_dir: Path, proxy_command: str = "") -> Words:
-    """Return the options that differ between instances: the host key, stored at the first login, and the proxy.
+    """The options that differ between instances: the host key, pinned at first use, and the way there.
 
-    Keys are stored by instance and not by address, because vast.ai reuses addresses.
+    Keys are pinned by instance rather than by address, because vast.ai reuses addresses.
     """
     file = str(known_hosts_dir / str(instance_id)).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
     pinned = {
@@ -69,5 +69,5 @@ def to_instance(instance_id: int, known_hosts_dir: Path, proxy_command: str = ""
 
 
 def of_ansible(args: str) -> str:
-    """Return a host's `ansible_ssh_args`: the fixed options, then these shell words."""
+    """What `ansible_ssh_args` holds for a host: these shell words, which the closed options go before."""
     return shlex.join([*CLOSED, *shlex.split(args), *_ANSIBLE])

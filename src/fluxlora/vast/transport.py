@@ -1,6 +1,6 @@
-"""Requests to vast.ai with the official client's transport, which is imported at the first request.
+"""Requests to vast.ai through the official client's transport, which is imported with the first request.
 
-Retries are done here and not in the client, which repeats every method, also a rent, and could rent twice.
+Retries are ours, not the client's: it repeats every method, a rent too, and then rents twice.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from fluxlora.vast.credentials import find_api_key, find_url
 from fluxlora.vast.errors import BadApiKey, RateLimited, Unavailable, reason_of, refusal
 from fluxlora.vast.records import text_of
 
-# 500 charges or 64 offers have about 200 kB.
+# 500 charges or 64 offers have some 200 kB.
 LARGEST_ANSWER_BYTES = 50_000_000
-# Ten thousand instances; no list is longer, and a list without an end must not be read for ever.
+# Ten thousand instances; nobody's list is longer, and one without an end must not be waited for.
 MOST_PAGES = 400
-# vast.ai's own test tool gives up after six attempts, with waits of 2^n seconds up to 30.
+# Vast's own test tool gives up after six attempts, waiting 2^n seconds up to 30 between them.
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 30.0
-# The longest wait for a Retry-After of vast.ai, in seconds.
+# What vast.ai asks for with Retry-After is waited for up to this.
 LONGEST_ASKED_WAIT_SECONDS = 60.0
-# Characters that are possible in a header; all known keys are hexadecimal.
+# What can stand in a header; all keys that were seen are hexadecimal.
 KEY = re.compile(r"[!-~]+")
 
 
@@ -45,12 +45,12 @@ class Transport:
         first_wait_seconds: float = 1.0,
     ) -> None:
         self.url = (url or find_url()).rstrip("/")
-        # Seconds by which vast.ai's clock is ahead of this computer's, by its last answer.
+        # How far vast.ai's clock is ahead of this computer's, by its last answer.
         self.skew_seconds: float | None = None
         self._api_key = (api_key or "").strip() or find_api_key()
         if not KEY.fullmatch(self._api_key):
             raise BadApiKey(
-                "The vast.ai API key contains a space, a line break or another character that no key has.",
+                "The vast.ai API key holds a space, a line break or a character that no key has.",
                 hint="Copy it again from https://cloud.vast.ai/manage-keys/, and: export VAST_API_KEY=…",
             )
         self._timeout_seconds = timeout_seconds
@@ -60,8 +60,7 @@ class Transport:
 
     def _client(self) -> Any:
         if self._official is None:
-            # The package reads VAST_URL when it is imported, which takes 0.4 s: hence the late import, and the explicit
-            # url.
+            # The package reads VAST_URL when it is imported, and takes 0.4 s: hence late, and with the url given.
             from vastai.api.client import VastClient
 
             self._official = VastClient(
@@ -70,13 +69,13 @@ class Transport:
         return self._official
 
     def _send(self, call: Callable[[Any], Any]) -> dict[str, Any] | list[Any]:
-        """Send one request and return its answer; every failure is a VastError."""
+        """One request, one answer, every failure as a VastError."""
         import requests
 
         client = self._client()
         try:
             response = call(client)
-        # ValueError: an invalid address; for some of them requests has no error of its own.
+        # ValueError: an address that is none, for some of which requests has no error of its own.
         except (requests.RequestException, ValueError) as error:
             raise Unavailable(
                 f"{self.url} does not answer ({type(error).__name__}).", hint="Check the network and VAST_URL."
@@ -93,7 +92,7 @@ class Transport:
         return body
 
     def ask(self, call: Callable[[Any], Any], *, repeat: tuple[type[VastError], ...]) -> dict[str, Any] | list[Any]:
-        """Send a request until it is answered or refused; it is repeated only after the failures in `repeat`."""
+        """Sends until it is answered or refused for good; `repeat` are the failures after which that is harmless."""
         for attempt in range(self._attempts):
             try:
                 return self._send(call)
@@ -103,28 +102,26 @@ class Transport:
                 if last or error.code == "search_quota_exceeded":
                     raise
                 if asked is not None and asked > LONGEST_ASKED_WAIT_SECONDS:
-                    error.hint = f"vast.ai asks to wait {asked:.0f} s; run the command again after that."
+                    error.hint = f"vast.ai asks to wait {asked:.0f} s; run it again then."
                     raise
                 wait = min(self._first_wait_seconds * 2**attempt, LONGEST_WAIT_SECONDS)
-                # Jitter, because several controllers may share one key and so one rate limit.
+                # Jitter, since several controllers may share one key and so one rate limit.
                 time.sleep(max(asked or 0.0, wait * random.uniform(0.75, 1.25)))
         raise AssertionError("attempts must be at least 1")
 
     def ask_object(self, call: Callable[[Any], Any]) -> dict[str, Any]:
-        """Send a request that may be repeated, and return its answer, which must be an object."""
-
         body = self.ask(call, repeat=(RateLimited, Unavailable))
         if not isinstance(body, dict):
             raise Unavailable(f"{self.url} answered a list where an object was expected.")
         return body
 
     def do(self, call: Callable[[Any], Any]) -> None:
-        """Send a request that may be repeated. vast.ai also refuses with HTTP 200."""
+        """What is refused is refused with status 200, too."""
         if (body := self.ask_object(call)).get("success") is False:
             raise refusal(200, body, "")
 
     def rows(self, path: str, query: dict[str, Any], name: str, what: str) -> Iterator[Any]:
-        """Return the rows of all pages. The real API was seen repeating a page for ever."""
+        """The rows of all pages; the API itself was seen to repeat a page for ever."""
         cursors: set[str] = set()
         for _ in range(MOST_PAGES):
             page = self.ask_object(lambda client: client.get(path, query_args=dict(query)))

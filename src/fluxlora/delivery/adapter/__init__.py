@@ -1,4 +1,4 @@
-"""Reads a finished adapter: whether the file is complete, whether every number is finite, and what was trained."""
+"""Reads a finished adapter: is the file whole, is every number finite, what was trained."""
 
 from __future__ import annotations
 
@@ -19,34 +19,33 @@ from fluxlora.vast.records import amount_of
 
 Kind = Literal["lora", "lokr"]
 
-# Numbers that are checked at once; this limits memory to 32 MB.
+# Numbers looked at in one go; bounds memory at 32 MB.
 _CHUNK = 4 * 1024 * 1024
-# By the type's name in the file: the unsigned type of the same width, and the exponent bits, which are all set in NaN
-# and infinity.
+# Name in the file: the unsigned type of the same width, and the exponent bits, all set in NaN and infinity.
 _FLOATS: Mapping[str, tuple[str, int]] = {
     "BF16": ("<u2", 0x7F80),
     "F16": ("<u2", 0x7C00),
     "F32": ("<u4", 0x7F80_0000),
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
 }
-# The matrix that reduces to the rank, in the two spellings that 3.1.6 mixes in one file.
+# The matrix that goes down to the rank, in the two spellings that 3.1.6 mixes in one file.
 _LORA_DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_down.weight")
 _LORA_UP = (".lora_B.weight", ".lora.up.weight", ".lora_up.weight")
 _LOKR_RANKED = (".lokr_w1_b", ".lokr_w2_b")
 
 
 class AdapterError(FluxloraError):
-    """A file is not a usable adapter."""
+    """A file is no adapter that can be used."""
 
     code = "bad_adapter"
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """The content of an adapter's file.
+    """What is in an adapter's file.
 
-    `rank` is the largest, None if no matrix has one (a full LoKr). `alpha` is the value in the file, None if there
-    is none, or if it has no meaning because there is no rank.
+    `rank` is the largest, None where no matrix has one (a full LoKr). `alpha` is what the file itself says, None where
+    it says nothing, or where the number means nothing because there is no rank.
     """
 
     path: str
@@ -57,7 +56,7 @@ class Adapter:
     alpha: float | None
     dtypes: tuple[str, ...]
     tensors: int
-    # False: everything that the training adds is zero, so the adapter changes nothing.
+    # False: what the training adds is zero throughout, the adapter changes nothing.
     learned: bool
     form: Form
     # The programs that load all of its layers.
@@ -69,15 +68,15 @@ class Adapter:
 
 
 def read(path: Path, *, sha256: str | None = None) -> Adapter:
-    """Read the whole file and check every number.
+    """Parse the whole file and look at every number.
 
-    Raises AdapterError if the file is missing, cut off, not safetensors, neither LoRA nor LoKr, not finite, without
-    one half of a layer, or if its sha256 is not the given one.
+    Raises AdapterError for what is missing, cut off, no safetensors, neither LoRA nor LoKr, not finite, without one
+    half of a layer, or another file than the one whose `sha256` was given.
     """
-    # A FIFO would block, and a link leads to another file.
+    # A FIFO would be waited for, and a link leads to a file of somebody else's.
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise AdapterError(
-            f"{path} is a link or not a regular file.", hint="Move it away and fetch again.", code="broken_file"
+            f"{path} is a link or no regular file.", hint="Move it away and fetch again.", code="broken_file"
         )
     tensors, metadata = _header(path)
     kind = _kind(tensors, path)
@@ -92,8 +91,8 @@ def read(path: Path, *, sha256: str | None = None) -> Adapter:
     for tensor in tensors:
         if not _finite(data, tensor):
             raise AdapterError(
-                f"{path} has numbers that are not finite, first in {tensor.name}: the training diverged.",
-                hint="Use an earlier checkpoint, or train again at a lower learning rate.",
+                f"{path} holds numbers that are not finite, first in {tensor.name}: the training diverged.",
+                hint="Take an earlier checkpoint, or train again at a lower learning rate.",
                 code="not_finite",
             )
     form = _form(tensors, kind, path)
@@ -113,30 +112,30 @@ def read(path: Path, *, sha256: str | None = None) -> Adapter:
 
 
 def form_of(path: Path) -> Form:
-    """Return the spelling of a file's keys; its numbers are not read. Raises AdapterError."""
+    """How the keys of a file are spelled; its numbers are not looked at. Raises AdapterError."""
     tensors, _ = _header(path)
     return _form(tensors, _kind(tensors, path), path)
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    """Of the file's bytes, in hexadecimal."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _header(path: Path) -> tuple[Sequence[Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open  # loads a shared library, which a plan does not need
+    from safetensors import SafetensorError, safe_open  # loads a shared library, which plans do not need
 
     try:
-        # The library checks the file in the same way as loaders do.
+        # The library checks the file as loaders will.
         with safe_open(path, framework="numpy"):
             return read_header(path)
     except FileNotFoundError as error:
         raise AdapterError(f"There is no file {path}.", code="no_adapter") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise AdapterError(
-            f"{path} is cut off or not a safetensors file: {error}.",
-            hint="Fetch it again; a checkpoint that was just being written is complete a minute later.",
+            f"{path} is cut off or no safetensors file: {error}.",
+            hint="Fetch it again; a checkpoint that was being written is whole a minute later.",
             code="broken_file",
         ) from error
 
@@ -148,14 +147,14 @@ def _kind(tensors: Iterable[Tensor], path: Path) -> Kind:
     if any(name.endswith(_LORA_DOWN) for name in names):
         return "lora"
     example = f", for example {names[0]}" if names else ""
-    raise AdapterError(f"{path} has {len(names)} tensors, but none of a LoRA or LoKr{example}.", code="no_adapter")
+    raise AdapterError(f"{path} holds {len(names)} tensors and none of a LoRA or LoKr{example}.", code="no_adapter")
 
 
 def _form(tensors: Sequence[Tensor], kind: Kind, path: Path) -> Form:
-    """Return the spelling of the keys. Raises AdapterError for an incomplete layer."""
+    """How the keys are spelled. Raises AdapterError for a layer that is there in part only."""
     if kind == "lokr":
         return "lokr"
-    # SingLoRA has one matrix for each layer. In any other LoRA a missing half is an error.
+    # SingLoRA has one matrix for each layer. In any other LoRA a missing half is a fault.
     if not any(tensor.name.endswith(_LORA_UP) for tensor in tensors):
         return "other"
     try:
@@ -164,7 +163,7 @@ def _form(tensors: Sequence[Tensor], kind: Kind, path: Path) -> Form:
         if error.code == "unknown_form":
             return "other"
         raise AdapterError(
-            f"{error}.", hint="Fetch it again, or use an earlier checkpoint.", code="incomplete"
+            f"{error}.", hint="Fetch it again, or take an earlier checkpoint.", code="incomplete"
         ) from error
     if any("magnitude" in layer.parts for layer in layers):
         return "dora"
@@ -180,8 +179,7 @@ def _ranks(tensors: Iterable[Tensor]) -> Iterator[int]:
 
 
 def _alpha(tensors: Sequence[Tensor], metadata: Mapping[str, str], data: NDArray[np.uint8]) -> float | None:
-    """Return alpha from the tensors of layers with a rank, otherwise from peft's metadata; None if missing or not
-    unique."""
+    """From the alpha tensors of layers with a rank, else from what peft writes; None where unsaid or not one."""
     ranked = {
         tensor.name.rpartition(".lo")[0] for tensor in tensors if tensor.name.endswith((*_LORA_DOWN, *_LOKR_RANKED))
     }
@@ -201,13 +199,13 @@ def _alpha(tensors: Sequence[Tensor], metadata: Mapping[str, str], data: NDArray
 
 
 def _bits(data: NDArray[np.uint8], tensor: Tensor) -> Iterator[NDArray[Any]]:
-    """Yield the tensor's numbers as unsigned integers in chunks; nothing for integer tensors."""
+    """The tensor's numbers as unsigned integers, a chunk at a time; nothing for integer tensors."""
     if tensor.dtype not in _FLOATS:
         return
     unsigned = np.dtype(_FLOATS[tensor.dtype][0])
     step = _CHUNK * unsigned.itemsize
     for begin in range(tensor.begin, tensor.end, step):
-        # Tensors may be unaligned in the file, so the bytes are copied.
+        # Tensors need not be aligned in the file, so the bytes are copied.
         yield np.frombuffer(data[begin : min(begin + step, tensor.end)].tobytes(), dtype=unsigned)
 
 
@@ -217,12 +215,12 @@ def _finite(data: NDArray[np.uint8], tensor: Tensor) -> bool:
 
 
 def _learned(data: NDArray[np.uint8], tensor: Tensor) -> bool:
-    """Return whether some number is neither 0 nor -0."""
+    """Some number is neither 0 nor -0."""
     return any(bool(np.any((bits << 1).astype(bits.dtype))) for bits in _bits(data, tensor))
 
 
 def _results(tensors: Iterable[Tensor], kind: Kind) -> list[Tensor]:
-    """Return the tensors that start at zero, which show whether anything was learned; SingLoRA has none."""
+    """The tensors that start at zero, so that they show whether anything was learned; SingLoRA has none."""
     if kind == "lora":
         return [tensor for tensor in tensors if tensor.name.endswith(_LORA_UP)]
     return [tensor for tensor in tensors if ".lokr_w2" in tensor.name]

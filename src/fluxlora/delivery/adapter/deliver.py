@@ -1,6 +1,7 @@
-"""Makes the delivered copies: `RUN.safetensors` of the adapter, `RUN-step00000500.safetensors` of a checkpoint.
+"""The copies that are delivered: `RUN.safetensors` of the finished adapter, `RUN-step00000500.safetensors` of a
+checkpoint.
 
-They are at the top of the run's folder. The trainer's own files are not changed, because it resumes from them.
+They lie at the top of the run's folder. The trainer's own files stay as they are, for it resumes from its own spelling.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from fluxlora.untrusted.schemas import MalformedError, parse
 
 @dataclass(frozen=True)
 class Delivered:
-    """One copy. `path` is relative to the run's folder; `step` is a checkpoint's, None for the final adapter."""
+    """One copy. `path` is relative to the run's folder; `step` is that of a checkpoint, None for the final adapter."""
 
     path: str
     step: int | None
     kind: str
     rank: int | None
-    # The trained alpha, if it has a meaning; `scale` is the factor that is multiplied into the weights.
+    # At which it was trained, where it means something; `scale` is what of it is multiplied into the weights.
     alpha: float | None
     scale: float | None
     layers: int
     size_bytes: int
-    # The trigger word in the header.
+    # What the header names.
     trigger_word: str
     loads_in: tuple[str, ...]
-    # For another form of a LoKr: its source; for a LoRA the missing share of the change of all weights, 0 to 1.
+    # Of a form of a LoKr: what it was made of; for a LoRA how much it leaves out of all weights' change, 0 to 1.
     made_of: str = ""
     difference: float = 0.0
 
@@ -63,11 +64,11 @@ class Copies:
 def deliver(
     folder: Path, run: str, *, finished: bool, step: int | None = None, lora_rank: int = 0, dry_run: bool = False
 ) -> Copies:
-    """Write the copies in a run's folder that are missing or older than their source.
+    """Write the copies of a run's folder that are missing or older than what they were made from.
 
-    `finished` says whether the adapter at the top of the folder is this training's, finished at `step`. If a file
-    cannot be copied, this is a problem and not an exception, and the trainer's own file is delivered. If the first
-    copy is a LoKr, forms for diffusers are written, too; `lora_rank` above 0 adds a LoRA.
+    `finished` says whether the adapter at the top of the folder is this training's, finished at `step`. What cannot be
+    copied becomes a problem, and the trainer's own file is what is delivered; nothing is raised for it.
+    The first copy, where it is a LoKr, comes in forms that diffusers loads too; above 0, `lora_rank` asks for a LoRA.
     """
     known = _known(folder, run)
     alpha = adapter_copy.alpha_of(known)
@@ -90,7 +91,7 @@ def deliver(
         except (UnusableAdapter, AdapterError, OSError) as error:
             where = "the adapter" if number is None else f"checkpoint {number}"
             problems.append(
-                f"There is no copy of {where} that every program loads: {one_line(error)} Use the trainer's own file."
+                f"There is no copy of {where} that every program loads: {one_line(error)} Take the trainer's own file."
             )
     if made and made[0].kind == "lokr":
         forms, more, written = _forms(folder, made[0], lora_rank)
@@ -99,7 +100,7 @@ def deliver(
 
 
 def _forms(folder: Path, delivered: Delivered, lora_rank: int) -> tuple[list[Delivered], list[str], bool]:
-    """Return the copies for diffusers and the LoRA of a LoKr, the problems, and whether any file was written."""
+    """What is made of a LoKr's copy: the copies for diffusers and the LoRA; what cannot be; whether any was written."""
     source = folder / delivered.path
     before = _versions(folder, source)
     found, problems = [], []
@@ -129,7 +130,7 @@ def _forms(folder: Path, delivered: Delivered, lora_rank: int) -> tuple[list[Del
 
 
 def _versions(folder: Path, source: Path) -> dict[str, tuple[int, int]]:
-    """Return time and size of the existing forms; they have the time of their source."""
+    """Time and size of the forms that are there; they have the time of what they were made of."""
     found = {file.name: file.stat() for file in folder.glob(f"{source.stem}-*.safetensors")}
     return {name: (status.st_mtime_ns, status.st_size) for name, status in found.items()}
 
@@ -139,7 +140,7 @@ def _source(folder: Path, step: int | None) -> Path:
 
 
 def _known(folder: Path, run: str) -> dict[str, Any]:
-    """Return adapter.json, or for older runs without it the trainer's own configuration."""
+    """What adapter.json says; else what the trainer's own configuration does, as of runs from before there was one."""
     known = _read(folder / FACTS)
     given = known.get("header")
     if isinstance(given, dict):
@@ -153,7 +154,7 @@ def _known(folder: Path, run: str) -> dict[str, Any]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Return a file that a host has written; empty if it is malformed."""
+    """A host has written it; nothing where it is malformed."""
     try:
         found = parse(file.read_bytes(), file.name)
     except (OSError, MalformedError):
@@ -173,7 +174,7 @@ def _least(run: str) -> dict[str, str]:
 
 
 def _is_fresh(target: Path, source: Path, expected: Mapping[str, str]) -> bool:
-    """Return whether the copy was made from this source, with the same header."""
+    """Whether the copy was made of this source, and says what it would say now."""
     if not target.is_file() or target.is_symlink() or target.stat().st_mtime_ns != source.stat().st_mtime_ns:
         return False
     try:
@@ -184,7 +185,7 @@ def _is_fresh(target: Path, source: Path, expected: Mapping[str, str]) -> bool:
 
 
 def _check(target: Path) -> None:
-    """Read the whole copy, as a loader does. Raises AdapterError and then removes the copy."""
+    """Read the whole copy, as a loader will. Raises AdapterError, and then there is none."""
     try:
         adapter.read(target)
     except AdapterError:

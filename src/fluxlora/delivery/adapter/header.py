@@ -1,8 +1,8 @@
-"""The header of a delivered adapter, with the keys that programs read.
+"""What the header of a delivered adapter says of the run, under the keys that programs read.
 
-`modelspec.*` is version 1.0.1 of https://github.com/Stability-AI/ModelSpec. sd-scripts writes `ss_*` and `sshs_*`
-(train_network.py), and ComfyUI and Civitai show them. `fluxlora.*` is for values without a key in either. All values
-are text. They contain no prompt, path, token or repository of the user.
+`modelspec.*` is version 1.0.1 of https://github.com/Stability-AI/ModelSpec; `ss_*` and `sshs_*` are what sd-scripts
+writes (train_network.py), and what ComfyUI and Civitai show. `fluxlora.*` is what neither has a key for. All values are
+text. No prompt, path, repository of the user's or token is among them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fluxlora.dataset.names import stem
 from fluxlora.dataset.picture import Look
 from fluxlora.text import one_line
 
-# SimpleTuner's options, and sd-scripts' keys for the same.
+# SimpleTuner's option, and sd-scripts' key for the same.
 _SAME: Mapping[str, str] = {
     "learning_rate": "ss_learning_rate",
     "lr_scheduler": "ss_lr_scheduler",
@@ -34,7 +34,7 @@ _SAME: Mapping[str, str] = {
     "flux_guidance_value": "ss_guidance_scale",
     "seed": "ss_seed",
 }
-# The other options that influence what is learned.
+# The rest of what decides what is learned.
 _SETTINGS = (
     "model_flavour", "lora_type", "lora_rank", "lora_alpha", "flux_lora_target", "base_model_precision", "resolution",
     "resolution_type", "flow_schedule_auto_shift", "flow_schedule_shift", "use_ema", "use_dora",
@@ -52,9 +52,9 @@ def facts(
     lycoris: Mapping[str, Any] | None = None,
     version: str = "",
 ) -> dict[str, Any]:
-    """Return adapter.json for the instance: the run's name, its alpha, and the known part of the header.
+    """What goes to the instance as adapter.json: the run's name, its alpha, and the header as far as it is known.
 
-    `config` is the rendered config.json; `lycoris` are LyCORIS' own settings if it is used.
+    `config` is the rendered config.json; `lycoris` is LyCORIS' own settings where it is used.
     """
     options = {name.lstrip("-"): value for name, value in config.items()}
     alpha = None if lycoris else options.get("lora_alpha") or options.get("lora_rank")
@@ -63,7 +63,7 @@ def facts(
     header = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{_FLAVOURS.get(flavour, 'flux-1')}/lora",
-        # The implementation whose names the tensors have.
+        # Whose names the tensors have.
         "modelspec.implementation": "diffusers",
         "modelspec.title": run,
         "modelspec.description": _description(options, lycoris, len(dataset.pictures), version),
@@ -95,10 +95,10 @@ def facts(
 
 
 def dataset_sha256(dataset: Dataset) -> str:
-    """Return the digest of the dataset: SHA-256 over one line per image, sorted.
+    """The digest of what is trained on: SHA-256 over the pictures, each as one line, sorted.
 
-    A line has the first 32 digits of the BLAKE2b-512 of the image's file, then its captions as JSON. Names and
-    order of the files do not count.
+    A line has the first 32 digits of the BLAKE2b-512 of the picture's file, then its captions as JSON. Neither names
+    nor the order of the files count.
     """
     rows = []
     for picture in dataset.pictures:
@@ -115,7 +115,7 @@ def _description(options: Mapping[str, Any], lycoris: Mapping[str, Any] | None, 
 
 
 def _size(options: Mapping[str, Any]) -> int | None:
-    """Return the edge in pixels; None if it is not a number."""
+    """The edge in pixels; None where it is none."""
     edge = options.get("resolution")
     in_pixels = isinstance(edge, int) and not isinstance(edge, bool) and options.get("resolution_type") != "area"
     return edge if in_pixels and isinstance(edge, int) else None

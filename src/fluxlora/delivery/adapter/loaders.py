@@ -1,6 +1,6 @@
-"""Which programs load all layers of an adapter.
+"""Which programs load all layers of which adapter.
 
-Source: the loaders were run. docs/loaders.md is made from this, and tests/trainers/test_loaders.py runs diffusers and
+Found by running the loaders: docs/loaders.md is made from this, and tests/trainers/test_loaders.py runs diffusers and
 LyCORIS again. ComfyUI is in no package index; its loader was run by hand on the same files.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-# lora: `transformer.LAYER.lora_A.weight` and `.lora_B.weight`, and no other key: the delivered copy. mixed: a
-# checkpoint of SimpleTuner 3.1.6, or a file with keys for alpha; dora: with magnitudes; lokr: as LyCORIS writes it;
-# other: keys that SimpleTuner does not write.
+# lora: `transformer.LAYER.lora_A.weight` and `.lora_B.weight`, and no other key: the copy that is delivered.
+# mixed: a checkpoint of SimpleTuner 3.1.6, or a file with keys for alpha; dora: with magnitudes; lokr: as LyCORIS
+# writes it; other: keys that SimpleTuner does not write.
 Form = Literal["lora", "mixed", "dora", "lokr", "other"]
 
 _LOADERS: Mapping[Form, tuple[str, ...]] = {
@@ -24,10 +24,10 @@ _LOADERS: Mapping[Form, tuple[str, ...]] = {
     "lokr": ("ComfyUI", "LyCORIS"),
     "other": (),
 }
-# For the copy of a LoKr with diffusers' names and one factor.
-LOKR_COPY_LOADERS = ("diffusers since 0.42.1, with transformer.load_lora_adapter", "ComfyUI")
+# Of the copy of a LoKr that has diffusers' names and one factor.
+LOKR_COPY_LOADERS = ("diffusers from 0.42.1 on, with transformer.load_lora_adapter", "ComfyUI")
 
-# The tested releases, the oldest first: those of SimpleTuner 3.1.6 and of 4.10.1, and the newest.
+# The releases that the tests ran, oldest first: those of SimpleTuner 3.1.6 and of 4.10.1, and the newest.
 DIFFUSERS = ("0.35.2", "0.41.0", "0.42.1")
 LYCORIS = ("3.4.0", "4.1.3")
 COMFYUI = "0.3.64 of 2025-10-12"
@@ -35,7 +35,7 @@ COMFYUI = "0.3.64 of 2025-10-12"
 
 @dataclass(frozen=True)
 class Row:
-    """How each program loads a file; unless stated otherwise, all layers at the trained strength."""
+    """What each program makes of a file; all layers at the trained strength, where nothing else is said."""
 
     file: str
     diffusers: str
@@ -48,7 +48,7 @@ TABLE = (
     Row("`RUN.safetensors` of a LoKr", "no", "all layers", "`create_lycoris_from_weights`"),
     Row(
         "`RUN-diffusers.safetensors`, the copies of a LoKr",
-        "`pipe.transformer.load_lora_adapter`, since 0.42.1",
+        "`pipe.transformer.load_lora_adapter`, from 0.42.1 on",
         "all layers",
         "no",
     ),
@@ -75,5 +75,5 @@ TABLE = (
 
 
 def loads_in(form: Form) -> tuple[str, ...]:
-    """Return the programs by name; empty if this was not tested."""
+    """The programs by name; none where nobody has tried."""
     return _LOADERS[form]

@@ -1,8 +1,8 @@
-"""Converts a LoKr of LyCORIS into forms that diffusers loads: exact copies, and a similar LoRA.
+"""Brings a LoKr of LyCORIS into forms that diffusers loads: exact copies, and a LoRA that comes close.
 
-A LoKr changes a weight by the Kronecker product of two matrices, w1 and w2. Since 0.42.1 diffusers loads such a layer
-if w1 is square and its edge, the factor, is the same in the whole file. Therefore a LoKr with several factors is copied
-into one file for each. No torch and no model are needed.
+A LoKr changes a weight by the Kronecker product of two matrices, w1 and w2. diffusers from 0.42.1 on loads such a
+layer where w1 is square and its edge, the factor, is the same in the whole file; so a LoKr with several factors is
+copied into one file for each. No torch and no model are needed.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _LAYERS: Mapping[str, str] = {
     )
 }  # fmt: skip
 _NAME = re.compile(r"lycoris_((?:single_)?transformer_blocks)_(\d{1,4})_(\w+)")
-# The possible parts of a layer: each matrix as a whole, or as the product of two of low rank.
+# What a layer may consist of: each matrix whole, or as the product of two of low rank.
 _FORMS = [
     w1 | w2 for w1 in ({"lokr_w1"}, {"lokr_w1_a", "lokr_w1_b"}) for w2 in ({"lokr_w2"}, {"lokr_w2_a", "lokr_w2_b"})
 ]
-# Numpy's name for a type in the file; bfloat16 is the upper half of a float32.
+# Numpy's name for a type of number in the file; bfloat16 is the upper half of a float32.
 _TYPES: Mapping[str, str] = {"BF16": "<u2", "F16": "<f2", "F32": "<f4"}
 
 Matrix = NDArray[np.float32]
 
 
 class LokrError(FluxloraError):
-    """A LoKr cannot be converted."""
+    """A LoKr has no other form."""
 
     code = "lokr_form"
 
@@ -54,7 +54,7 @@ class Layer:
 
     name: str
     parts: Mapping[str, Tensor]
-    # Factor of the product: LyCORIS' alpha / rank, or 1 if both matrices are whole.
+    # With which the product is multiplied; LyCORIS' alpha / rank, 1 where both matrices are whole.
     scale: float
 
     @property
@@ -70,11 +70,11 @@ class Copy:
 
     path: str
     layers: int
-    # The factor of a LoKr; None for a LoRA.
+    # Of a LoKr; None for a LoRA.
     factor: int | None = None
-    # The rank of a LoRA; None for a LoKr.
+    # Of a LoRA; None for a LoKr.
     rank: int | None = None
-    # Norm of the missing part of the change of all weights, divided by the norm of that change; 0 for an exact copy.
+    # Norm of what the file leaves out of all weights' change, divided by the norm of that change; 0 for an exact copy.
     difference: float = 0.0
 
     def as_facts(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Copy:
 
 
 def layers_of(source: Path) -> tuple[list[Layer], dict[str, str]]:
-    """Return the layers of a LoKr and the file's metadata.
+    """The layers of a LoKr and the file's metadata.
 
     Raises LokrError for a file with anything but LoKr layers of FLUX.1's blocks, as SimpleTuner writes them.
     """
@@ -96,13 +96,12 @@ def layers_of(source: Path) -> tuple[list[Layer], dict[str, str]]:
         layer, _, part = tensor.name.partition(".")
         found.setdefault(layer, {})[part] = tensor
     if not found:
-        raise LokrError(f"{source} has no layer.")
+        raise LokrError(f"{source} holds no layer.")
     return [_layer(name, parts, source) for name, parts in found.items()], metadata
 
 
 def diffusers_name(layer: str) -> str | None:
-    """Return `transformer.transformer_blocks.0.attn.to_q` for `lycoris_transformer_blocks_0_attn_to_q`; None for
-    others."""
+    """`transformer.transformer_blocks.0.attn.to_q` for `lycoris_transformer_blocks_0_attn_to_q`; None for another."""
     match = _NAME.fullmatch(layer)
     if match is None or match[3] not in _LAYERS:
         return None
@@ -112,8 +111,8 @@ def diffusers_name(layer: str) -> str | None:
 def copy_for_diffusers(source: Path, folder: Path, name: str) -> list[Copy]:
     """Write NAME-diffusers.safetensors, or NAME-diffusers-FACTOR.safetensors for each factor, into `folder`.
 
-    Numbers are copied exactly; only if LyCORIS scales a low rank, w1 is scaled in float32 instead. Raises LokrError
-    if a layer has no factor that diffusers accepts, or for a file that `layers_of` refuses.
+    Numbers are kept bit for bit; only where LyCORIS scales a low rank, w1 is scaled in float32 instead.
+    Raises LokrError where a layer has no factor that diffusers knows, or for what `layers_of` refuses.
     """
     layers, metadata = layers_of(source)
     by_factor: dict[int, list[Layer]] = {}
@@ -136,12 +135,11 @@ def copy_for_diffusers(source: Path, folder: Path, name: str) -> list[Copy]:
 
 
 def extract_lora(source: Path, folder: Path, name: str, rank: int) -> list[Copy]:
-    """Write NAME-lora-RANK.safetensors into `folder`, the nearest LoRA of that rank, and return it with its
-    difference.
+    """Write NAME-lora-RANK.safetensors into `folder`: the nearest LoRA of that rank, and how near it is.
 
-    The singular values of a Kronecker product are the products of its matrices' own, so the best approximation
-    (Eckart and Young) needs no singular value decomposition of the large weight. Numbers are float16. Raises
-    LokrError for a rank below 1 and for a file that `layers_of` refuses.
+    The singular values of a Kronecker product are the products of its matrices' own, so the best approximation (Eckart
+    and Young) needs no singular value decomposition of the large weight. Numbers are float16.
+    Raises LokrError for a rank below 1 and for what `layers_of` refuses.
     """
     from safetensors.numpy import save_file
 
@@ -160,7 +158,7 @@ def extract_lora(source: Path, folder: Path, name: str, rank: int) -> list[Copy]
     target = folder / f"{name}-lora-{rank}.safetensors"
     fresh = target.with_name(f".{target.name}.new")
     difference = math.sqrt(max(1 - kept / whole, 0.0)) if whole else 0.0
-    comment = {"ss_training_comment": f"Extracted from a LoKr; {difference:.0%} of its change is missing."}
+    comment = {"ss_training_comment": f"Extracted from a LoKr; leaves out {difference:.0%} of its change."}
     save_file(tensors, fresh, metadata=_described(metadata) | comment)
     _date(fresh, source)
     fresh.replace(target)
@@ -171,9 +169,9 @@ def _layer(name: str, parts: Mapping[str, Tensor], source: Path) -> Layer:
     renamed = diffusers_name(name)
     matrices = {part: tensor for part, tensor in parts.items() if part != "alpha"}
     if renamed is None or set(matrices) not in _FORMS:
-        raise LokrError(f"{source} has {_printable(name)}, which is not a LoKr layer of FLUX.1's blocks.")
+        raise LokrError(f"{source} holds {_printable(name)}, which is no LoKr layer of FLUX.1's blocks.")
     if any(len(tensor.shape) != 2 or tensor.dtype not in _TYPES for tensor in matrices.values()):
-        raise LokrError(f"{source} has {_printable(name)} in another shape or type than a LoKr.")
+        raise LokrError(f"{source} holds {_printable(name)} in another shape or type than a LoKr has.")
     ranked = matrices.get("lokr_w2_b") or matrices.get("lokr_w1_b")
     if ranked is None or "alpha" not in parts:
         return Layer(renamed, matrices, 1.0)
@@ -181,25 +179,25 @@ def _layer(name: str, parts: Mapping[str, Tensor], source: Path) -> Layer:
 
 
 def _date(target: Path, source: Path) -> None:
-    """Return the time of the source, which its forms get, too."""
+    """A form has the time of what it was made of."""
     modified = source.stat().st_mtime_ns
     os.utime(target, ns=(modified, modified))
 
 
 def _renamed(layers: Sequence[Layer]) -> list[tuple[str, Tensor, float, str]]:
-    """Yield new name, tensor, factor and new type, for the writer of copies."""
+    """New name, tensor, what it is multiplied with and its new type, for the writer of copies."""
     plan = []
     for layer in layers:
         scaled = "lokr_w1" if "lokr_w1" in layer.parts else "lokr_w1_a"
         for part, tensor in layer.parts.items():
             scale = layer.scale if part == scaled else 1.0
             plan.append((f"{layer.name}.{part}", tensor, scale, tensor.dtype if scale == 1.0 else "F32"))
-    # The widest numbers come first, so that all are aligned in the file.
+    # Aligned in the file: the widest numbers first.
     return sorted(plan, key=lambda entry: (entry[3] != "F32", entry[0]))
 
 
 def _nearest(w1: Matrix, w2: Matrix, rank: int) -> tuple[Matrix, Matrix, Matrix]:
-    """Return lora_A, lora_B and all singular values of the Kronecker product, the largest first."""
+    """lora_A, lora_B and all singular values, largest first, of the Kronecker product."""
     left1, values1, right1 = np.linalg.svd(w1, full_matrices=False)
     left2, values2, right2 = np.linalg.svd(w2, full_matrices=False)
     products = np.outer(values1, values2)
@@ -227,7 +225,7 @@ def _numbers(source: Path, tensor: Tensor) -> Matrix:
 
 
 def _described(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return a copy's metadata, without keys that peft would read as its own configuration."""
+    """A copy's metadata: without what peft would take for its own configuration."""
     return {"format": "pt"} | {key: value for key, value in metadata.items() if key != PEFT}
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 
 def file_to_load(manifest: Mapping[str, Any]) -> str:
-    """Return the finished adapter's path in the run's folder: the copy that programs load, otherwise the trainer's
-    file."""
+    """The finished adapter's path in the run's folder: the copy that programs load, else the trainer's own file."""
     return str((_copy(manifest) or manifest["adapter"])["path"])
 
 
 def lines(manifest: Mapping[str, Any]) -> list[str]:
-    """Return lines about a run's adapter: the copy for programs, which of them load it, and the trainer's own file."""
+    """What there is of a run's adapter: the copy that programs load, what loads it, and the trainer's own file."""
     made, copies, final = manifest["adapter"], manifest.get("copies") or [], _copy(manifest)
     found = _final(made, final, manifest) if made else _unfinished(manifest, copies)
     return [*found, *(f"also       {_form(copy)}" for copy in copies if copy.get("made_of"))]
@@ -24,7 +23,7 @@ def _copy(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _final(made: Mapping[str, Any], copy: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> list[str]:
-    nothing = [] if made["learned"] else ["warning    the adapter has only zeros: nothing was learned"]
+    nothing = [] if made["learned"] else ["warning    the adapter holds only zeros: nothing was learned"]
     own = (
         f"{made['path']}, {made['kind']}"
         + (f" of rank {made['rank']}" if made["rank"] else "")
@@ -59,8 +58,8 @@ def _described(copy: Mapping[str, Any]) -> str:
 
 
 def _form(copy: Mapping[str, Any]) -> str:
-    """Return a line about a file that was made from a LoKr for other programs."""
-    difference = f", without {copy['difference']:.0%} of the LoKr's change" if copy["kind"] == "lora" else ""
+    """A file that was made of a LoKr for other programs."""
+    difference = f", leaves out {copy['difference']:.0%} of the LoKr's change" if copy["kind"] == "lora" else ""
     return f"{_described(copy)}{difference}; loads in {_loaders(copy)}"
 
 

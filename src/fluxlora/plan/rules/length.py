@@ -9,9 +9,9 @@ from fluxlora.plan.figures import Figures
 from fluxlora.plan.rules.rule import Source, Weight, rule
 
 _HOURS_AT_STAKE = 1.5
-# Almost five hours at the 50 Mbit/s that an offer must have.
+# At the 50 Mbit/s that an offer must have, almost five hours.
 _SENT_GB = 100
-# Ten times the usual maximum in OPTIONS.md: the guide's 5000 steps exceed that maximum with less than 400 images.
+# Ten times OPTIONS.md's usual most: the guide's 5000 steps go beyond that with less than 400 pictures.
 _SEEN = 500
 
 
@@ -29,15 +29,15 @@ def steps_or_epochs(run: Figures) -> Iterator[str]:
 
 @rule(Weight.REFUSED, Source.TRAINER)
 def epochs_last_as_long_as_the_steps(run: Figures) -> Iterator[str]:
-    """The trainer's epochs do not end before its steps do."""
+    """The trainer's epochs are not over before its steps are."""
     if not run.steps or not run.steps_per_epoch:
         return
     by_steps = run.settings.flag("ignore_final_epochs") if run.release.ends_by_epochs else run.steps_asked > 0
-    batches = sum(backend.batches for backend in run.backends)
+    batches = sum(each.batches for each in run.backends)
     epochs = math.ceil(run.steps / run.steps_per_epoch)
     done = epochs * batches // run.batching.accumulation
     if done < run.steps and not by_steps:
-        fix = (
+        mend = (
             "simpletuner_ignore_final_epochs to true"
             if run.release.ends_by_epochs
             else f"simpletuner_max_train_steps to {done} and simpletuner_num_train_epochs to 0"
@@ -45,13 +45,13 @@ def epochs_last_as_long_as_the_steps(run: Figures) -> Iterator[str]:
         yield (
             f"An epoch has {batches} batches, so {batches / run.batching.accumulation:.3g} steps of "
             f"simpletuner_gradient_accumulation_steps {run.batching.accumulation}; SimpleTuner counts "
-            f"{run.steps_per_epoch}, and its epochs end after {done} of {run.steps} steps: set {fix}."
+            f"{run.steps_per_epoch}, and its epochs are over after {done} of {run.steps} steps: set {mend}."
         )
 
 
 @rule(Weight.LOSS, Source.OURS)
 def a_checkpoint_before_the_end(run: Figures) -> Iterator[str]:
-    """There is a checkpoint before the end, from which to resume."""
+    """There is something to resume from."""
     if run.checkpoint_interval > run.steps > 0:
         yield (
             f"simpletuner_checkpointing_steps is {run.checkpoint_interval} and the run has {run.steps} steps: "
@@ -75,7 +75,7 @@ def what_an_interruption_costs(run: Figures) -> Iterator[str]:
 
 @rule(Weight.LOSS, Source.OURS)
 def checkpoints_are_worth_their_bytes(run: Figures) -> Iterator[str]:
-    """Checkpoints are not so large that sending them costs much money and time."""
+    """What the checkpoints weigh is paid for on the way out, and takes its time."""
     if run.sent_gb > _SENT_GB:
         yield (
             f"{run.checkpoints} checkpoints send about {run.sent_gb:.0f} GB, which vast.ai bills: raise "
@@ -85,23 +85,22 @@ def checkpoints_are_worth_their_bytes(run: Figures) -> Iterator[str]:
 
 @rule(Weight.SPOILT, Source.OURS)
 def warm_up_ends_before_the_run(run: Figures) -> Iterator[str]:
-    """The warm-up ends in the first half of the run."""
+    """The learning rate is reached while there is something left to learn."""
     warm_up = run.settings.whole("lr_warmup_steps", 0, least=0)
     if warm_up > run.steps / 2 > 0:
         yield (
             f"simpletuner_lr_warmup_steps is {warm_up}, and the run has {run.steps} steps: the learning rate is "
-            "hardly reached; a tenth of the steps is enough."
+            "hardly reached; a tenth of the steps is plenty."
         )
 
 
 @rule(Weight.HINT, Source.OPTIONS)
 def seen_often_enough(run: Figures) -> Iterator[str]:
-    """An image that is seen too often is memorised."""
+    """A picture that is seen too often is learnt by heart."""
     pictures = len(run.dataset.pictures)
     seen = run.steps * run.batching.effective / pictures if pictures else 0
     if seen > _SEEN:
         yield (
-            f"Each of the {pictures} images is seen about {seen:.0f} times; 5 to 50 are usual, and with more the "
-            "adapter may memorise them. Look at the validation images, and stop early or lower "
-            "simpletuner_max_train_steps."
+            f"Each of the {pictures} images is seen about {seen:.0f} times; 5 to 50 are usual, and more tend to be "
+            "learnt by heart. Look at the pictures on the way, and stop early or lower simpletuner_max_train_steps."
         )

@@ -106,9 +106,7 @@ def _has_one_id(info: str) -> bool:
     """Whether `podman info` tells of a rootless engine whose containers have a single user."""
     try:
         host = json.loads(info)["host"]
-        return (
-            bool(host["security"]["rootless"]) and sum(mapping["size"] for mapping in host["idMappings"]["uidmap"]) == 1
-        )
+        return bool(host["security"]["rootless"]) and sum(each["size"] for each in host["idMappings"]["uidmap"]) == 1
     except (ValueError, LookupError, TypeError):
         return False  # docker's
 

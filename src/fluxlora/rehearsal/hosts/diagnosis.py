@@ -129,7 +129,7 @@ def _has_ids(text: str, machine: Machine) -> bool:
 def _ends(text: str) -> list[int]:
     """The first id after each range of /etc/subuid or /etc/subgid."""
     fields = (line.split(":") for line in text.splitlines())
-    return [int(line[1]) + int(line[2]) for line in fields if len(line) == 3 and (line[1] + line[2]).isdecimal()]
+    return [int(each[1]) + int(each[2]) for each in fields if len(each) == 3 and (each[1] + each[2]).isdecimal()]
 
 
 def _no_namespaces(machine: Machine) -> Cause:

@@ -61,7 +61,7 @@ def hub_app(state_dir: Path, token: str) -> Starlette:
 
     return Starlette(
         routes=[
-            *(route(*endpoint) for endpoint in ENDPOINTS),
+            *(route(*each) for each in ENDPOINTS),
             route("POST", "/rehearsal/faults", faults.arm, may_fail=False),
             route("POST", "/rehearsal/tokens", tokens.make, may_fail=False),
         ],

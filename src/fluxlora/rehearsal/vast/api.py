@@ -104,8 +104,8 @@ def application(cloud: Cloud, *endpoints: Endpoints) -> ASGIApp:
     """These endpoints over this cloud."""
     routes = [
         Route(path, _handler(cloud, method, path, access, function), methods=[method])
-        for endpoint in endpoints
-        for method, path, access, function in endpoint
+        for each in endpoints
+        for method, path, access, function in each
     ]
     return _Slashes(Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route}))
 
@@ -160,12 +160,12 @@ def _caller(cloud: Cloud, request: Request, access: Access) -> str | None:
         key = request.query_params.get("api_key", "")
     if hmac.compare_digest(key.encode(), cloud.account.api_key.encode()):
         return "account"
-    scoped = next((scoped for scoped in cloud.account.scoped_keys.values() if scoped.key == key), None)
+    scoped = next((each for each in cloud.account.scoped_keys.values() if each.key == key), None)
     if scoped and allows(scoped.permissions, request.method, request.url.path.rstrip("/")):
         return f"key {scoped.id}"
     if scoped:
         raise Refusal(403, "forbidden", "This key may not do this: its permissions do not include it.")
-    owner = next((instance for instance in cloud.fleet.instances.values() if instance.key == key), None)
+    owner = next((each for each in cloud.fleet.instances.values() if each.key == key), None)
     if owner and access is Access.INSTANCE and request.path_params.get("id") == owner.id:
         return f"instance {owner.id}"
     if access is Access.OPEN:

@@ -1,7 +1,7 @@
-"""The faults, and which of them are armed.
+"""The faults and which of them are armed.
 
-A fault is one function around an answer of the API, or around the boot of an instance. Users read its docstring. POST
-/rehearsal/faults arms it; it acts once, or as often as the request says.
+A fault is one function around what would have happened: an answer of the API, or the boot of an instance. Its docstring
+is what users read. It is armed through POST /rehearsal/faults and acts once unless told how often.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
-# This module does not know the faults: each takes an `api.Call`, or an `instances.Instance` and its `Fleet`, and the
-# modules of these use this one.
+# The stand-in arms faults without knowing one: each is written for an `api.Call`, or an `instances.Instance` and its
+# `Fleet`, which use this module.
 Answer = Callable[[], Awaitable[Response]]
 ApiFault = Callable[[Any, Answer], Awaitable[Response]]
 Boot = Callable[[], Awaitable[None]]
 BootFault = Callable[[Any, Boot, Any], Awaitable[None]]
 
 BOOT = "boot"
-# Key of the ASGI scope under which the server stores the function that cuts the connection of a request.
+# Where the server leaves what cuts the connection of a request.
 CUT = "rehearsal.cut"
 
 
 class Fault(NamedTuple):
-    """Where the fault acts, its function, and how fluxlora reacts."""
+    """Where it acts, what does it, and what fluxlora makes of it."""
 
     where: str
     function: Any
@@ -35,7 +35,7 @@ FAULTS: dict[str, Fault] = {}
 
 
 def api_fault(where: str, outcome: str) -> Callable[[ApiFault], ApiFault]:
-    """Return a decorator that registers a fault around the answer to this method and path."""
+    """Around the answer to this method and path."""
 
     def register(function: ApiFault) -> ApiFault:
         FAULTS[function.__name__] = Fault(where, function, outcome)
@@ -45,7 +45,7 @@ def api_fault(where: str, outcome: str) -> Callable[[ApiFault], ApiFault]:
 
 
 def boot_fault(outcome: str) -> Callable[[BootFault], BootFault]:
-    """Return a decorator that registers a fault around the first boot of an instance."""
+    """Around the first boot of an instance."""
 
     def register(function: BootFault) -> BootFault:
         FAULTS[function.__name__] = Fault(BOOT, function, outcome)
@@ -55,25 +55,21 @@ def boot_fault(outcome: str) -> Callable[[BootFault], BootFault]:
 
 
 class Faults:
-    """The armed faults, and how often each will still act."""
+    """Those that are armed, and how often each will still act."""
 
     def __init__(self) -> None:
         self.armed: dict[str, int] = {}
 
     def arm(self, name: str, times: int = 1) -> None:
-        """Arm a fault. Raises KeyError for an unknown name."""
+        """Raises KeyError for a name that is none."""
         FAULTS[name]
         self.armed[name] = times
 
     async def around_answer(self, where: str, call: Any, answer: Answer) -> Response:
-        """Return the answer, or what an armed fault makes of it."""
-
         fault = self._take(where)
         return await (fault(call, answer) if fault else answer())
 
     async def around_boot(self, instance: Any, boot: Boot, fleet: Any) -> None:
-        """Boot the instance, with an armed fault around it."""
-
         fault = self._take(BOOT)
         await (fault(instance, boot, fleet) if fault else boot())
 

@@ -19,7 +19,7 @@ COMPUTED = {"dph_total", "dph_base", "num_gpus", "ports", "search", "instance", 
 def page(rows: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
     """Raises ValueError in the API's words."""
     filters = _parsed(query, "select_filters", {})
-    order = [(column["col"], column.get("dir", "asc")) for column in _parsed(query, "order_by", [])]
+    order = [(each["col"], each.get("dir", "asc")) for each in _parsed(query, "order_by", [])]
     columns = _parsed(query, "select_cols", ["*"])
     for column in [*filters, *(column for column, _ in order)]:
         if column in COMPUTED or (rows and column not in rows[0]):

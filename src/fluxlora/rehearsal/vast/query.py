@@ -23,7 +23,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 def _like(have: Any, want: Any) -> Any:
     """The wanted value in the type of the one at hand: the vastai client sends numbers as strings."""
     if isinstance(want, list):
-        return [_like(have, value) for value in want]
+        return [_like(have, each) for each in want]
     if isinstance(have, (int, float)) and isinstance(want, str):
         try:
             return float(want)

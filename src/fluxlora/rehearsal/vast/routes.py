@@ -65,7 +65,7 @@ async def rent(call: Call) -> Body:
 
 @endpoint("GET", "/api/v1/instances")
 async def list_instances(call: Call) -> Body:
-    rows = [record(instance) for instance in call.cloud.fleet.instances.values() if not instance.takes_its_leave()]
+    rows = [record(each) for each in call.cloud.fleet.instances.values() if not each.takes_its_leave()]
     try:
         return page(rows, call.query)
     except ValueError as error:
@@ -245,7 +245,7 @@ async def user(call: Call) -> Body:
 @endpoint("GET", "/api/v0/auth/apikeys")
 async def show_api_keys(call: Call) -> Body:
     keys = call.cloud.account.scoped_keys.values()
-    return {"apikeys": [{"id": key.id, "name": key.name, "permissions": key.permissions} for key in keys]}
+    return {"apikeys": [{"id": each.id, "name": each.name, "permissions": each.permissions} for each in keys]}
 
 
 @endpoint("POST", "/api/v0/auth/apikeys")

@@ -1,11 +1,11 @@
-"""The permission that each of vast.ai's routes needs, by the categories of its documentation."""
+"""Which permission each of vast.ai's routes asks of a key, by the categories of its documentation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# By the start of a path, where the longest match counts; "{}" stands for read or write.
+# By what a path begins with, the longest that fits; "{}" stands for reading or writing.
 _CATEGORIES: Mapping[str, str] = {
     "/api/v0/bundles": "misc",
     "/api/v0/search": "misc",
@@ -23,7 +23,7 @@ _CATEGORIES: Mapping[str, str] = {
 
 
 def category(method: str, path: str) -> str | None:
-    """Return the permission, or None if any key is sufficient."""
+    """The permission, None where any key will do."""
     fitting = [start for start in _CATEGORIES if path == start or path.startswith(f"{start}/")]
     if not fitting:
         return None
@@ -31,6 +31,6 @@ def category(method: str, path: str) -> str | None:
 
 
 def allows(permissions: Mapping[str, Any], method: str, path: str) -> bool:
-    """Return whether a key with these permissions may do this; constraints inside a category are not checked."""
+    """Whether a key with these permissions may do this; constraints inside a category are not looked at."""
     wanted = category(method, path)
     return wanted is None or wanted in (permissions.get("api") or {})

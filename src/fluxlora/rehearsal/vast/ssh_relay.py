@@ -65,8 +65,8 @@ class SshRelay:
             # `Server.close` would leave what was accepted just now open and mute.
             asyncio.get_running_loop().remove_reader(self._socket)
             self._server = None
-        for connection in (self._socket, *self._crowd):
-            connection.close()
+        for each in (self._socket, *self._crowd):
+            each.close()
         for relay in self._relays:
             relay.cancel()
 

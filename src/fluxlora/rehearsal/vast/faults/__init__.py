@@ -1,4 +1,4 @@
-"""The faults of vast.ai that a rehearsal can inject, by name. Importing this package registers all faults."""
+"""What can go wrong with vast.ai, by name. Importing this package registers all faults."""
 
 from fluxlora.rehearsal.vast.arming import FAULTS
 from fluxlora.rehearsal.vast.faults import after_boot, boot, destroy, hostile_text, listing, rent

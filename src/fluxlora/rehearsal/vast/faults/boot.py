@@ -1,4 +1,4 @@
-"""Faults of a rented machine before the first login."""
+"""Faults of a rented machine on its way to the first login."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from fluxlora.rehearsal.vast.arming import Boot, boot_fault
 from fluxlora.rehearsal.vast.instances import Fleet, Instance
 
-ELSEWHERE = "It is destroyed, its machine is avoided for some time, and an offer of another machine is rented."
+ELSEWHERE = "It is destroyed, its machine is avoided for a while, and an offer of another machine is rented."
 LOADING = "4c7d45f7c63c: Download complete"
 
 
@@ -19,25 +19,23 @@ async def stuck_loading(instance: Instance, boot: Boot, fleet: Fleet) -> None:
     await instance.gone.wait()
 
 
-@boot_fault("Only the list counts: a null record does not mean that there is no instance.")
+@boot_fault("Only the list counts: a null record is no sign that there is no instance.")
 async def slow_to_show(instance: Instance, boot: Boot, fleet: Fleet) -> None:
-    """For two seconds a request for only the new instance returns null, as if there were none."""
+    """For two seconds the look at the new instance alone shows null, as if there were none."""
     await instance.pause(2)
     await boot()
 
 
 @boot_fault(ELSEWHERE)
 async def boot_fails(instance: Instance, boot: Boot, fleet: Fleet) -> None:
-    """The container cannot be created."""
+    """The container cannot be made."""
     instance.shows_alone = True
     raise RuntimeError("Error response from daemon: failed to create task: OCI runtime create failed: unable to start")
 
 
-@boot_fault(
-    "It is destroyed and another machine is tried; if all fail, the message names the image. No machine is avoided."
-)
+@boot_fault("It is destroyed and another machine tried; when all fail the image is named. No machine is blamed for it.")
 async def image_missing(instance: Instance, boot: Boot, fleet: Fleet) -> None:
-    """The image cannot be pulled, because there is none of this name."""
+    """The image cannot be pulled, for there is none of this name."""
     instance.shows_alone = True
     raise RuntimeError(f"Error response from daemon: manifest for {instance.image} not found: manifest unknown")
 
@@ -67,37 +65,37 @@ async def status_unknown(instance: Instance, boot: Boot, fleet: Fleet) -> None:
 
 @boot_fault(ELSEWHERE)
 async def no_ports(instance: Instance, boot: Boot, fleet: Fleet) -> None:
-    """The instance runs, but has neither a port nor the proxy for ssh."""
+    """The instance runs, and neither a port nor the proxy leads to it."""
     instance.shown.update(ports=None, ssh_host=None, ssh_port=None)
     await boot()
 
 
 @boot_fault("After `provision_ssh_timeout_seconds` it is destroyed, and an offer of another machine is rented.")
 async def never_ssh(instance: Instance, boot: Boot, fleet: Fleet) -> None:
-    """The instance runs and publishes its port, which refuses every connection."""
+    """The instance runs and publishes its port, which refuses for ever."""
     instance.relay.sealed = True
     await boot()
 
 
-@boot_fault("After `provision_network_timeout_seconds` without an answer it is destroyed; its address is avoided, too.")
+@boot_fault("After `provision_network_timeout_seconds` of silence it is destroyed; its address is avoided as well.")
 async def network_dead(instance: Instance, boot: Boot, fleet: Fleet) -> None:
-    """The instance runs and publishes its port, but never answers there."""
+    """The instance runs and publishes its port, and what is sent there is lost."""
     instance.relay.deafen()
     await boot()
 
 
-@boot_fault("fluxlora waits: a port that refuses connections shows that the machine is reachable.")
+@boot_fault("It is waited for: a port that refuses is a sign of life.")
 async def sshd_late(instance: Instance, boot: Boot, fleet: Fleet) -> None:
-    """sshd starts two seconds later than on other instances."""
+    """sshd starts two seconds later than on others."""
     instance.relay.sealed = True
     await boot()
     await instance.pause(2)
     await instance.relay.unseal()
 
 
-@boot_fault("fluxlora waits: keys arrive late on an instance, on vast.ai up to three minutes.")
+@boot_fault("It is waited for: keys reach an instance late, on vast.ai up to three minutes.")
 async def key_refused_a_while(instance: Instance, boot: Boot, fleet: Fleet) -> None:
-    """For three seconds sshd does not accept the key."""
+    """For three seconds sshd does not know the key."""
     keys = dict(instance.ssh_keys)
     instance.ssh_keys.clear()
     await boot()
@@ -108,7 +106,7 @@ async def key_refused_a_while(instance: Instance, boot: Boot, fleet: Fleet) -> N
 
 @boot_fault("After `provision_ssh_timeout_seconds` it is destroyed, and an offer of another machine is rented.")
 async def key_never_let_in(instance: Instance, boot: Boot, fleet: Fleet) -> None:
-    """sshd never accepts the key."""
+    """sshd never knows the key."""
     instance.ssh_keys.clear()
     await boot()
     await instance.gone.wait()
@@ -121,7 +119,7 @@ async def small_disk(instance: Instance, boot: Boot, fleet: Fleet) -> None:
     await boot()
 
 
-@boot_fault("It is destroyed at the next poll, the owner's machines are avoided for a day, and another is rented.")
+@boot_fault("It is destroyed within a look, the owner's machines are avoided for a day, and another is rented.")
 async def price_raised(instance: Instance, boot: Boot, fleet: Fleet) -> None:
     """The instance costs twice what the offer said."""
     offer = instance.letting.offer

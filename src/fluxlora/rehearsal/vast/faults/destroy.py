@@ -1,4 +1,4 @@
-"""Faults of the request that destroys an instance and ends its costs."""
+"""Faults of the destruction, which ends the costs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fluxlora.rehearsal.vast.arming import Answer, api_fault
 from fluxlora.rehearsal.vast.faults.responses import page, refused
 
 DESTROY = "DELETE /api/v0/instances/{id}"
-UNTIL_GONE = "The request is repeated until the list no longer has the instance."
+UNTIL_GONE = "It is asked for again until the list does not have the instance."
 SAID = {"success": True, "msg": "Instance destroyed successfully"}
 
 
 @api_fault(DESTROY, UNTIL_GONE)
 async def destroy_502(call: Call, answer: Answer) -> Response:
-    """The instance is not destroyed, because vast.ai is not reached."""
+    """The instance is not destroyed, for vast.ai is not reached."""
     return page(502, "Bad Gateway")
 
 
@@ -27,19 +27,19 @@ async def destroy_refused(call: Call, answer: Answer) -> Response:
 
 @api_fault(DESTROY, UNTIL_GONE)
 async def destroy_needs_two(call: Call, answer: Answer) -> Response:
-    """vast.ai reports that the instance is destroyed, but it still exists."""
+    """The instance is said to be destroyed, and is still there."""
     return JSONResponse(SAID)
 
 
-@api_fault(DESTROY, "The list is checked twice, and an instance that comes back is destroyed again.")
+@api_fault(DESTROY, "The list is looked at twice, and it is destroyed again when it is back.")
 async def destroy_comes_back(call: Call, answer: Answer) -> Response:
-    """vast.ai reports that the instance is destroyed; it is missing in the next list, and then comes back."""
+    """The instance is said to be destroyed, is not in the list for a look, and then is."""
     call.instance().unlisted = 1
     return JSONResponse(SAID)
 
 
-@api_fault(DESTROY, "Only the list counts: it no longer has the instance, which therefore costs nothing any more.")
+@api_fault(DESTROY, "The list decides: it does not have the instance, so that it costs nothing any more.")
 async def destroy_404(call: Call, answer: Answer) -> Response:
-    """The instance is destroyed, and vast.ai answers that there is none."""
+    """The instance is destroyed, and vast.ai says that there is none."""
     await answer()
     return refused(404, "no_such_instance", f"Instance {call.id} not found.")

@@ -1,4 +1,4 @@
-"""Faults of the list of instances, on which all decisions depend."""
+"""Faults of the list of instances, by which everything is decided."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fluxlora.rehearsal.vast.arming import Answer, api_fault
 from fluxlora.rehearsal.vast.faults.responses import Cut, page, refused, too_frequent
 
 LIST = "GET /api/v1/instances"
-AGAIN = "The request is repeated; while it fails, nothing is rented and no instance is considered gone."
-REFUSED = "The call fails and says what to fix; nothing is rented."
+AGAIN = "It is asked again; as long as it fails nothing is rented, and nothing counts as gone."
+REFUSED = "The call fails and says what to mend; nothing is rented."
 # {"values": {"id": 0}}
 CURSOR = "eyJ2YWx1ZXMiOiB7ImlkIjogMH19"
 
@@ -27,19 +27,19 @@ async def list_500(call: Call, answer: Answer) -> Response:
 
 @api_fault(LIST, AGAIN)
 async def list_502(call: Call, answer: Answer) -> Response:
-    """A proxy in front of vast.ai does not reach it."""
+    """A proxy before vast.ai does not reach it."""
     return page(502, "Bad Gateway")
 
 
 @api_fault(LIST, AGAIN)
 async def list_520(call: Call, answer: Answer) -> Response:
-    """Cloudflare does not understand vast.ai's answer."""
+    """Cloudflare does not understand vast.ai."""
     return page(520, "Web server is returning an unknown error")
 
 
 @api_fault(LIST, AGAIN)
 async def list_page_200(call: Call, answer: Answer) -> Response:
-    """The answer is a web page instead of the list, with status 200."""
+    """A web page comes in place of the list, with status 200."""
     return page(200, "Just a moment...")
 
 
@@ -57,11 +57,11 @@ async def list_cut(call: Call, answer: Answer) -> Response:
 
 @api_fault(LIST, AGAIN)
 async def list_rate_limited(call: Call, answer: Answer) -> Response:
-    """There were too many requests, and vast.ai does not say how long to wait."""
+    """There were too many requests; vast.ai does not say how long to wait."""
     return too_frequent()
 
 
-@api_fault(LIST, "The request is repeated after that time.")
+@api_fault(LIST, "It is asked again after that time.")
 async def list_rate_limited_a_second(call: Call, answer: Answer) -> Response:
     """There were too many requests; vast.ai says to wait a second."""
     return too_frequent("1")
@@ -73,20 +73,20 @@ async def list_rate_limited_a_day(call: Call, answer: Answer) -> Response:
     return too_frequent("86400")
 
 
-@api_fault(LIST, "The call fails; an answer without a list is not an empty list, and nothing is rented.")
+@api_fault(LIST, "The call fails; an answer without a list is no empty list, and nothing is rented.")
 async def list_refused_200(call: Call, answer: Answer) -> Response:
     """The list is refused with status 200."""
     return refused(200, "internal", "Something went wrong.", instances=[])
 
 
-@api_fault(LIST, "The call fails instead of reading for ever; nothing is rented.")
+@api_fault(LIST, "The call fails rather than read on for ever; nothing is rented.")
 async def list_repeats_its_cursor(call: Call, answer: Answer) -> Response:
     """A page of the list names itself as the next one."""
     body = _body(await answer())
     return JSONResponse({**body, "next_token": CURSOR})
 
 
-@api_fault(LIST, "They are read as far as possible; the other rows are not affected.")
+@api_fault(LIST, "They are read as far as they go, without harm to the others.")
 async def list_odd_rows(call: Call, answer: Answer) -> Response:
     """Rows have null labels, null dates, ports that are numbers; one has no id."""
     body = _body(await answer())
@@ -95,9 +95,9 @@ async def list_odd_rows(call: Call, answer: Answer) -> Response:
     return JSONResponse(body)
 
 
-@api_fault(LIST, "All pages are read, and the instances of others are never touched.")
+@api_fault(LIST, "All pages are read, and the others' instances are left alone.")
 async def thirty_foreign_instances(call: Call, answer: Answer) -> Response:
-    """The account has thirty more instances, made by somebody else: the list has two pages."""
+    """The account has thirty instances more, of somebody else's making: the list has two pages."""
     mine = [record.record(instance) for instance in call.cloud.fleet.instances.values()]
     foreign = [{"id": number, "label": "jupyter", "actual_status": "running"} for number in range(1, 31)]
     rows = [{**(mine[0] if mine else {}), **row} for row in foreign]
@@ -106,13 +106,13 @@ async def thirty_foreign_instances(call: Call, answer: Answer) -> Response:
 
 @api_fault(LIST, REFUSED)
 async def auth_401(call: Call, answer: Answer) -> Response:
-    """vast.ai refuses the key, with the status of its documentation."""
+    """vast.ai does not take the key, with the status of its documents."""
     return refused(401, "auth_error", "Invalid user key")
 
 
 @api_fault(LIST, REFUSED)
 async def auth_404(call: Call, answer: Answer) -> Response:
-    """vast.ai refuses the key, with the status that it really uses."""
+    """vast.ai does not take the key, with the status that it has in truth."""
     return refused(404, "auth_error", "Invalid user key")
 
 

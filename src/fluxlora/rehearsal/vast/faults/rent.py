@@ -1,4 +1,4 @@
-"""Faults of the search and of the rent, which is the only request that must not be repeated."""
+"""Faults of the search and of the rent, the one request that must not be repeated."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LOOKED_UP = "The instance is found by its label, and no second one is rented."
 NEXT = "The next offer is rented."
 # Longer than any client waits for an answer.
 LATE_SECONDS = 90.0
-# How long an instance is not listed after a rent whose reply is lost.
+# After a rent whose reply is lost.
 UNSEEN_SECONDS = 0.5
 _background: set[asyncio.Task[object]] = set()
 
 
 @api_fault(SEARCH, "The call fails and says when the quota is renewed; nothing is rented.")
 async def search_quota(call: Call, answer: Answer) -> Response:
-    """The daily quota of searches is exhausted."""
+    """The day's searches are used up."""
     return refused(429, "search_quota_exceeded", "You have exceeded your daily search quota.")
 
 
@@ -50,17 +50,17 @@ async def rent_reply_cut(call: Call, answer: Answer) -> Response:
 
 @api_fault(RENT, LOOKED_UP)
 async def rent_reply_late(call: Call, answer: Answer) -> Response:
-    """The instance is rented, and the reply comes after the client's timeout."""
+    """The instance is rented, and the reply comes when nobody waits for it any more."""
     return Late(await answer(), LATE_SECONDS)
 
 
 @api_fault(RENT, LOOKED_UP)
 async def rent_seen_late(call: Call, answer: Answer) -> Response:
-    """The connection breaks, and the instance is rented and listed only later."""
+    """The connection breaks, and only later is the instance rented and listed."""
 
     async def later() -> None:
         await asyncio.sleep(UNSEEN_SECONDS)
-        # Nobody would receive a refusal either.
+        # A refusal would reach nobody either.
         with contextlib.suppress(Exception):
             await answer()
 
@@ -72,7 +72,7 @@ async def rent_seen_late(call: Call, answer: Answer) -> Response:
 
 @api_fault(RENT, LOOKED_UP)
 async def rent_without_id(call: Call, answer: Answer) -> Response:
-    """The instance is rented, and the reply does not contain its id."""
+    """The instance is rented, and the reply does not say which it is."""
     await answer()
     return JSONResponse({"success": True})
 
@@ -84,9 +84,7 @@ async def rent_then_page(call: Call, answer: Answer) -> Response:
     return page(200, "Just a moment...")
 
 
-@api_fault(
-    RENT, "The call looks for an instance for a long time, then stops and says where to look; it rents no second one."
-)
+@api_fault(RENT, "The call stops after a long look for an instance; it rents no second one and says where to look.")
 async def rent_dropped(call: Call, answer: Answer) -> Response:
     """The connection breaks, and nothing is rented."""
     return Cut()
@@ -94,11 +92,11 @@ async def rent_dropped(call: Call, answer: Answer) -> Response:
 
 @api_fault(RENT, "The older one is kept, the other is destroyed.")
 async def rent_made_twice(call: Call, answer: Answer) -> Response:
-    """One request creates two instances."""
+    """One request makes two instances."""
     disk = float(call.body.get("disk") or 10)
-    others = [offer for offer in call.cloud.market.offers(storage=disk) if offer["disk_space"] >= disk]
+    others = [each for each in call.cloud.market.offers(storage=disk) if each["disk_space"] >= disk]
     response = await answer()
-    call.cloud.fleet.rent(next(offer["id"] for offer in others if offer["id"] != call.id), call.body)
+    call.cloud.fleet.rent(next(each["id"] for each in others if each["id"] != call.id), call.body)
     return response
 
 
@@ -109,38 +107,38 @@ def _no_such_ask(call: Call, status: int) -> Response:
 
 @api_fault(RENT, NEXT)
 async def offer_gone(call: Call, answer: Answer) -> Response:
-    """Somebody else was faster; vast.ai answers with 400."""
+    """Somebody else was quicker; vast.ai answers 400."""
     return _no_such_ask(call, 400)
 
 
 @api_fault(RENT, NEXT)
 async def offer_gone_404(call: Call, answer: Answer) -> Response:
-    """Somebody else was faster; vast.ai answers with 404."""
+    """Somebody else was quicker; vast.ai answers 404."""
     return _no_such_ask(call, 404)
 
 
 @api_fault(RENT, NEXT)
 async def offer_gone_410(call: Call, answer: Answer) -> Response:
-    """Somebody else was faster; vast.ai answers with 410."""
+    """Somebody else was quicker; vast.ai answers 410."""
     message = f"error 410/3907: no_such_ask Instance type {call.id} is no longer available."
     return refused(410, "no_such_ask", message, ask_id=call.id)
 
 
-@api_fault(RENT, "Nothing was rented, so the request is repeated.")
+@api_fault(RENT, "It was not carried out, so it is sent again.")
 async def rent_rate_limited(call: Call, answer: Answer) -> Response:
     """The rent comes too soon after another request; vast.ai does not say how long to wait."""
     return too_frequent()
 
 
-@api_fault(RENT, "Nothing was rented, so the request is repeated after that time.")
+@api_fault(RENT, "It was not carried out, so it is sent again after that time.")
 async def rent_rate_limited_a_second(call: Call, answer: Answer) -> Response:
     """The rent comes too soon after another request; vast.ai says to wait a second."""
     return too_frequent("1")
 
 
-@api_fault(RENT, "The instance is destroyed, and the next offer is rented.")
+@api_fault(RENT, "What it left is destroyed, and the next offer is rented.")
 async def rent_refused_but_made(call: Call, answer: Answer) -> Response:
-    """The rent is refused, but an instance is created."""
+    """The rent is refused, and makes an instance all the same."""
     call.body["target_state"] = "stopped"
     await answer()
     made = max(call.cloud.fleet.instances)

@@ -1,4 +1,4 @@
-"""Answers that do not come from vast.ai's API: pages of proxies, rate limits, broken connections."""
+"""Answers that are not vast.ai's API: pages of proxies, limits, connections that break."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from fluxlora.rehearsal.vast.arming import CUT
 
 
 def page(status: int, title: str) -> Response:
-    """Return the error page of a proxy in front of vast.ai."""
+    """What a proxy before vast.ai shows."""
     return Response(f"<html><body><h1>{status} {title}</h1></body></html>", status, media_type="text/html")
 
 
 def refused(status: int, error: str, message: str, **more: object) -> Response:
-    """Return a refusal in the API's format."""
+    """A refusal in the API's words."""
     return JSONResponse({"success": False, "error": error, "msg": message, **more}, status)
 
 
 def too_frequent(wait: str | None = None) -> Response:
-    """Return vast.ai's rate limit: plain text, with or without Retry-After."""
+    """vast.ai's rate limit: plain text, with or without Retry-After."""
     return PlainTextResponse("API requests too frequent", 429, {"Retry-After": wait} if wait else None)
 
 
 class Cut(Response):
-    """The first half of another answer, then the connection is closed. Without another answer, not even a status is
-    sent."""
+    """The first half of another answer, and then the connection is closed; of none, not even a status."""
 
     def __init__(self, whole: Response | None = None) -> None:
         super().__init__()
@@ -45,7 +44,7 @@ class Cut(Response):
 
 
 class Late(Response):
-    """Another answer, sent when the client has disconnected, or after this many seconds."""
+    """Another answer, when nobody waits for it any more, or after so many seconds."""
 
     def __init__(self, whole: Response, seconds: float) -> None:
         super().__init__()
