@@ -16,7 +16,6 @@ from fluxlora.delivery.progress import Progress
 from fluxlora.delivery.transfer import SshTarget, pull
 from fluxlora.errors import FluxloraError
 from fluxlora.money.spending import of_lease, still_costs
-from fluxlora.renting.losses import wait_for_loss
 from fluxlora.text import one_line
 from fluxlora.untrusted.files import Bound
 from fluxlora.untrusted.schemas import (
@@ -28,7 +27,6 @@ from fluxlora.untrusted.schemas import (
     malformed,
     read,
 )
-from fluxlora.vast.client import Vast
 
 COSTS_EVERY_SECONDS = 600
 # Of what was left on the host so many are named.
@@ -65,9 +63,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             try:
                 progress, files = self._look(host, state, session)
             except AnsibleConnectionFailure as error:
-                if lost := _loss(args):
-                    display.display(f"{host}: its instance was {lost}")
-                    return result | {"changed": False, "lost": str(lost)}
                 return result | self._failure("host_lost", f"{host} no longer answers: {one_line(error, 1000)}")
             except MalformedError as error:
                 hint = still_costs(host, known.get("vastai_id"), known.get("vastai_price_per_hour"))
@@ -114,16 +109,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     @staticmethod
     def _failure(code: str, message: str) -> dict[str, Any]:
         return {"failed": True, "code": code, "msg": message}
-
-
-def _loss(args: dict[str, Any]) -> str:
-    """How the instance was taken away, where vast.ai says that it was."""
-    if not args.get("instance_id"):
-        return ""
-    try:
-        return wait_for_loss(Vast(), int(args["instance_id"]), seconds=float(args.get("lost_timeout_seconds", 120)))
-    except FluxloraError:
-        return ""
 
 
 class Arrivals:

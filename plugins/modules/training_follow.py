@@ -53,15 +53,6 @@ options:
     description: How many GB may come home while it trains, of files that come again too.
     type: float
     default: 220
-  instance_id:
-    description:
-      - The vast.ai instance behind the host. When it no longer answers, and vast.ai says within
-        O(lost_timeout_seconds) that an interruptible instance was taken away, that is no failure.
-    type: int
-  lost_timeout_seconds:
-    description: How long vast.ai is asked what became of an instance that no longer answers.
-    type: float
-    default: 120
 attributes:
   check_mode:
     support: none
@@ -90,10 +81,6 @@ first_loss:
   description: The first loss that was seen while following.
   type: float
   returned: when the training has finished
-lost:
-  description: How the instance was taken away; outbid, preempted or lost. The training has not ended then.
-  type: str
-  returned: when it was
 code:
   description: Why it failed; one of host_lost, training_failed, session_lost, controller_lost, timeout, malformed.
   type: str

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from fluxlora.errors import FluxloraError, InputError
+from fluxlora.runner.passes import play_to_the_end
 from fluxlora.runner.play import Outcome, play
 from fluxlora.runner.screen import Screen
 from fluxlora.settings.credentials import without_secrets
@@ -112,10 +113,10 @@ def train(dataset: str, name: str | None, presets: tuple[str, ...], settings: tu
     if rehearse:
         _rehearse(run)
         return
-    outcome = _play("train", run)
+    outcome = play_to_the_end(lambda: _play("train", run))
     if "settings_differ" in outcome.failures and not outcome.detached and sys.stdin.isatty():
         click.confirm("Go on with these changes?", abort=True)
-        outcome = _play("train", run | {"run_settings": "changed"})
+        outcome = play_to_the_end(lambda: _play("train", run | {"run_settings": "changed"}))
     if outcome.detached:
         click.echo("\n".join(_ways_back(dataset, run["run_name"], presets, settings)))
     _finish(outcome)

@@ -49,12 +49,18 @@ class Bench:
     def artifacts(self, run: str) -> Path:
         return self.folder / "artifacts" / run
 
-    def command(self, verb: str, run: str | None, settings: dict[str, Any], flags: tuple[str, ...]) -> list[str]:
-        variables = {
+    def settings(self) -> dict[str, str]:
+        """What each run is given."""
+        return {
             "run_rehearsal": "true",
-            "dataset_path": str(DATASET),
             "provision_ssh_key_file": str(self.ssh_key),
             "artifacts_dir": str(self.folder / "artifacts"),
+        }
+
+    def command(self, verb: str, run: str | None, settings: dict[str, Any], flags: tuple[str, ...] = ()) -> list[str]:
+        variables = {
+            **self.settings(),
+            "dataset_path": str(DATASET),
             **({"run_name": run} if run else {}),
             **settings,
         }
@@ -79,8 +85,11 @@ class Bench:
         )
 
     def start(self, verb: str, run: str, log: Path, *flags: str, **settings: Any) -> subprocess.Popen[str]:
+        return self.begin(self.command(verb, run, settings, flags), log)
+
+    def begin(self, command: list[str], log: Path) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            self.command(verb, run, settings, flags),
+            command,
             cwd=PROJECT,
             env=self.environment,
             stdout=log.open("w"),

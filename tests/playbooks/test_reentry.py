@@ -133,7 +133,7 @@ def asked_to_end(bench: Bench) -> bool:
 
 def test_after_a_controller_killed_in_each_phase_the_next_call_finishes_the_same_run(bench, killed):
     assert killed.code == 0, killed.said[-4000:]
-    configuring = killed.said.partition("PLAY [Prepare the instances for training]")[2].partition("\nPLAY [")[0]
+    configuring = killed.said.partition("PLAY [Prepare the instance]")[2].partition("\nPLAY [Train]")[0]
     assert "TASK [weights : " in configuring
     assert "changed: [" not in configuring, "what is configured is left as it is"
     assert killed.rents == 1

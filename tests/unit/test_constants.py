@@ -47,8 +47,6 @@ def test_what_is_shorter_than_every_token_is_shown() -> None:
         "rehearsal",
         "vastai",
         "may_spend",
-        "finished",
-        "resumable",
         "preset_x",
     ],
 )

@@ -20,6 +20,7 @@ from fluxlora.process import private_folder
 from fluxlora.project import project_dir
 from fluxlora.rehearsal.hosts import engine
 from fluxlora.runner.locales import ensure_utf8
+from fluxlora.runner.passes import play_to_the_end
 from fluxlora.runner.play import Outcome, play
 from fluxlora.runner.screen import Screen
 
@@ -86,17 +87,14 @@ def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
         engine.ensure_image(say)
         screen.stages["Make the hosts' image"] = time.monotonic() - began
         with private_folder() as folder, standin() as there:
-            outcome = play(
-                "train",
-                {
-                    **run,
-                    "run_rehearsal": "true",
-                    "artifacts_dir": str(artifacts),
-                    "provision_ssh_key_file": str(_ssh_key(folder)),
-                },
-                environment=there.environment() | {"FLUXLORA_STATE_DIR": str(folder)},
-                on_event=screen.on_event,
-            )
+            given = {
+                **run,
+                "run_rehearsal": "true",
+                "artifacts_dir": str(artifacts),
+                "provision_ssh_key_file": str(_ssh_key(folder)),
+            }
+            environment = there.environment() | {"FLUXLORA_STATE_DIR": str(folder)}
+            outcome = play_to_the_end(lambda: play("train", given, environment=environment, on_event=screen.on_event))
             ledger = _get(there, "/rehearsal/ledger")
     except KeyboardInterrupt:
         outcome = Outcome(code=1, signal=signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 from fluxlora.errors import VastError
@@ -11,6 +12,9 @@ from fluxlora.vast.records import Instance
 
 # These hosts don't answer vast.ai either.
 _SILENT = frozenset({"offline", "unknown", "frozen"})
+# vast.ai may take a minute to notice that a host is gone.
+NOTICED_AFTER_SECONDS = 120.0
+_KNOCK_SECONDS = 10.0
 
 
 def loss(instance: Instance) -> str:
@@ -45,3 +49,20 @@ def wait_for_loss(vast: Vast, instance_id: int, *, seconds: float, poll_seconds:
         if time.monotonic() >= deadline:
             return ""
         time.sleep(poll_seconds)
+
+
+def interruption(vast: Vast, instance_id: int, address: str, port: int) -> str:
+    """The loss of an instance on which something failed; empty where it was not taken away.
+
+    One whose ssh port still answers has failed by itself, unless vast.ai says otherwise already.
+    """
+    seconds = 0.0 if _answers(address, port) else NOTICED_AFTER_SECONDS
+    return wait_for_loss(vast, instance_id, seconds=seconds)
+
+
+def _answers(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), _KNOCK_SECONDS) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False

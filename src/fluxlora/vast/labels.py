@@ -14,9 +14,7 @@ PRESET = re.compile(r"[A-Za-z0-9_]+")
 # With a slash or a space in it no instance would be found again, and each call would rent one more.
 PREFIXES = re.compile(r"[A-Za-z0-9._-]+")
 # A host named like a group would be addressed by the group's plays.
-RESERVED = frozenset(
-    {"all", "ungrouped", "localhost", "training", "rehearsal", "vastai", "may_spend", "finished", "resumable"}
-)
+RESERVED = frozenset({"all", "ungrouped", "localhost", "training", "rehearsal", "vastai", "may_spend"})
 # A run's delivered adapter is RUN.safetensors, beside the one that SimpleTuner writes.
 ADAPTER_STEM = "pytorch_lora_weights"
 # vast.ai's limit at renting.
