@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fluxlora.delivery.report import proof
 from fluxlora.errors import InputError
+from fluxlora.offers.refusal import why_no_offer
 from fluxlora.untrusted.schemas import MalformedError, texts
 from fluxlora.vast.labels import Label
+
+GUIDE_PRESET = "1024"
 
 
 def run_name_fault(name: str) -> str:
@@ -20,11 +20,6 @@ def run_name_fault(name: str) -> str:
     except InputError as error:
         return f"{error} {error.hint}"
     return ""
-
-
-def manifest_proof(path: str) -> dict[str, Any]:
-    """Which instance's artifacts are all at home by a manifest.json, which need not exist; or why it proves nothing."""
-    return asdict(proof(Path(path)))
 
 
 def written_sums(text: str) -> dict[str, str]:
@@ -38,9 +33,50 @@ def written_sums(text: str) -> dict[str, str]:
         return {}
 
 
+def chosen_runs(listed: Sequence[str], run_name: str | None, apart_from: Sequence[str] = ()) -> list[str]:
+    """The runs that a call names, or all that the inventory lists; without those that are left out."""
+    runs = listed if run_name is None else [name.strip() for name in run_name.split(",")]
+    return [run for run in dict.fromkeys(runs) if run not in apart_from]
+
+
+def chosen_presets(host: Mapping[str, Any], given: Any, before: Mapping[str, Any]) -> Any:
+    """The presets of a run: those of this call, else those it was given before, else its own, else its instance's.
+
+    A new run that nobody gave any is trained as the guide does it.
+    """
+    choices = (given, before.get("run_presets"), host.get("run_presets"), host.get("vastai_presets"))
+    return next((presets for presets in choices if presets is not None), GUIDE_PRESET)
+
+
+def without_instance(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[str]:
+    """The runs among the hosts that have no instance, or one that was taken away."""
+    return [host for host in hosts if not hostvars[host]["provision_found"]["usable"]]
+
+
+def instance_ids(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[int]:
+    """The instances of the hosts, as the role provision has found them."""
+    found = (hostvars[host]["provision_found"]["instance"] for host in hosts)
+    return [instance["id"] for instance in found if instance]
+
+
+def expected_usd(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> float:
+    """What the best offers of the hosts are expected to cost together, in $: one account pays for all of them."""
+    offers = (hostvars[host].get("provision_offers", {}).get("offers") for host in hosts)
+    return sum(float(best[0]["cost"]["total"]) for best in offers if best)
+
+
 class FilterModule:
-    """What fluxlora.vast.labels and fluxlora.delivery.report decide, for a playbook to refuse."""
+    """What the package decides about runs, for a playbook to refuse or to show."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters by name."""
-        return {"run_name_fault": run_name_fault, "manifest_proof": manifest_proof, "written_sums": written_sums}
+        return {
+            "chosen_presets": chosen_presets,
+            "chosen_runs": chosen_runs,
+            "expected_usd": expected_usd,
+            "instance_ids": instance_ids,
+            "run_name_fault": run_name_fault,
+            "why_no_offer": why_no_offer,
+            "without_instance": without_instance,
+            "written_sums": written_sums,
+        }

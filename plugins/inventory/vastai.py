@@ -105,6 +105,8 @@ def host_vars(instance: Instance, label: Label | None, *, direct: bool, user: st
     return {
         **address,
         "ansible_user": user,
+        # All of it in one, for modules.
+        "vastai_instance": asdict(instance),
         "vastai_id": instance.id,
         "vastai_label": instance.label,
         "vastai_run": label.run if label else None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from fluxlora import doctor
+from fluxlora.doctor.account import SCOPES
 
 DOCUMENTATION = r"""
 module: doctor_info
@@ -54,6 +55,12 @@ options:
     description: Command through which ssh reaches instances, as its option ProxyCommand; none when it is empty.
     type: str
     default: ""
+  scopes:
+    description: Permissions of the vast.ai key that are asked about. A call that has just used others leaves them out.
+    type: list
+    elements: str
+    choices: [misc, instance_read, instance_write, user_read, user_write, billing_read]
+    default: [misc, instance_read, instance_write, user_read, user_write, billing_read]
   artifacts_dir:
     description: Folder that artifacts are brought to.
     type: path
@@ -109,6 +116,10 @@ lines:
   returned: success
   type: list
   elements: str
+key_registered:
+  description: Whether the account knows the ssh key; null where that cannot be seen.
+  returned: success
+  type: bool
 credit_usd:
   description: The account's credit in $, none where the key may not see it.
   returned: success
@@ -129,6 +140,7 @@ ARGUMENT_SPEC = {
     "wandb_mode": {"type": "str", "default": ""},
     "ssh_key_file": {"type": "path", "default": "~/.ssh/id_ed25519", "no_log": False},
     "ssh_proxy_command": {"type": "str", "default": ""},
+    "scopes": {"type": "list", "elements": "str", "choices": list(SCOPES), "default": list(SCOPES)},
     "artifacts_dir": {"type": "path", "default": "artifacts"},
     "artifacts_gb": {"type": "float", "default": 0},
     "expected_usd": {"type": "float"},
@@ -150,6 +162,7 @@ def main() -> None:
         failures=[check.name for check in doctor.failures(found.checks)],
         lines=doctor.lines(found.checks),
         credit_usd=found.credit_usd,
+        key_registered=found.key_registered,
     )
 
 

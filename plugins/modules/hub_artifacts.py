@@ -37,7 +37,9 @@ options:
   since:
     description: Only what came to the Hub after that belongs to the training, in seconds since the epoch.
     type: float
-    required: true
+  found:
+    description: What M(run_info) found there, as C(step), C(progress) and C(sha256). Left out, the Hub is asked.
+    type: dict
   above:
     description: The step of the newest checkpoint at home; an older one stays where it is.
     type: int
@@ -58,19 +60,21 @@ author:
 """
 
 EXAMPLES = r"""
-- name: See from where it goes on
-  home_checkpoint_info:
-    path: artifacts/my-style
+- name: Look what there is of the run
+  run_info:
     run: my-style
+    path: artifacts/my-style
     journal: .fluxlora/journal.jsonl
-  register: home
+    repo: my-style
+    budget_usd: 20
+    deadline_hours: 24
+  register: run
 
 - name: Download what only the Hub has
   hub_artifacts:
     repo: my-style
     path: artifacts/my-style
-    since: "{{ home.began_at }}"
-    above: "{{ home.step }}"
+    found: "{{ run.hub }}"
 """
 
 RETURN = r"""
@@ -102,7 +106,8 @@ SHOWN = 5
 ARGUMENT_SPEC = {
     "repo": {"type": "str", "required": True},
     "path": {"type": "path", "required": True},
-    "since": {"type": "float", "required": True},
+    "since": {"type": "float"},
+    "found": {"type": "dict"},
     "above": {"type": "int", "default": 0},
     "max_files": {"type": "int", "default": 50_000},
     "max_gb": {"type": "float", "default": 220},
@@ -110,12 +115,15 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
-    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
-    repo = module.params["repo"]
+    module = AnsibleModule(ARGUMENT_SPEC, required_one_of=[("since", "found")], supports_check_mode=True)
+    repo, known = module.params["repo"], module.params["found"]
     try:
         api = hub.client(os.environ.get("HF_TOKEN", ""), os.environ.get("HF_ENDPOINT"))
         repo = hub.full_name(api, repo)
-        found = hub.look(api, repo, since=module.params["since"], above=module.params["above"])
+        if known:
+            found = hub.Delivered(known["step"], known["progress"], known["sha256"])
+        else:
+            found = hub.look(api, repo, since=module.params["since"], above=module.params["above"])
         anything = bool(found.step or found.progress)
         if anything and not module.check_mode:
             bound = Bound(module.params["max_files"], round(module.params["max_gb"] * 1e9))

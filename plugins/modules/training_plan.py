@@ -127,6 +127,9 @@ plan:
         - What an offer must have, as options of M(vastai_offer_info), with the C(work) that it will do. C(hours) is the
           estimate above.
       type: dict
+    adapter:
+      description: What the delivered adapter's header says of the run.
+      type: dict
     hints:
       description: What could be better.
       type: list
@@ -139,15 +142,6 @@ plan:
       description: The plan as a person reads it.
       type: list
       elements: str
-ansible_facts:
-  description: What later plays need of the plan.
-  type: dict
-  returned: success
-  contains:
-    training_plan:
-      description:
-        - The plan's C(requirements); and as C(adapter) what the delivered adapter's header says of the run.
-      type: dict
 errors:
   description: What will not work, one sentence each.
   type: list
@@ -216,9 +210,7 @@ def main() -> None:
         lycoris=lycoris(wanted["variables"]),
         version=str(wanted["variables"].get("simpletuner_version", "")),
     )
-    module.exit_json(
-        changed=False, plan=facts, ansible_facts={"training_plan": facts["requirements"] | {"adapter": described}}
-    )
+    module.exit_json(changed=False, plan=facts | {"adapter": described})
 
 
 def lycoris(variables: dict[str, Any]) -> dict[str, Any] | None:

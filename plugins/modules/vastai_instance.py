@@ -205,6 +205,12 @@ loss:
   description: How an interruptible instance was taken away; outbid, preempted or lost, and empty while it was not.
   returned: success
   type: str
+others:
+  description:
+    - The run's other instances that vast.ai still lists after one was destroyed, with C(id) and C(price_per_hour) in $.
+  returned: success
+  type: list
+  elements: dict
 instance_absent:
   description: Whether vast.ai's list was seen without the instance, so that it costs nothing any more.
   returned: success
@@ -392,6 +398,7 @@ def main() -> None:
         loss=str(loss(ensured.instance)) if ensured.instance else "",
         instance_absent=absent,
         attempts=[asdict(attempt) for attempt in ensured.attempts],
+        others=[{"id": other.id, "price_per_hour": other.price_per_hour} for other in ensured.others],
     )
 
 

@@ -33,6 +33,9 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  registered:
+    description: Whether the account has the key now, where the same call has looked. Left out, vast.ai is asked.
+    type: bool
 attributes:
   check_mode:
     support: full
@@ -68,6 +71,7 @@ ARGUMENT_SPEC = {
     **ACCOUNT_OPTIONS,
     "public_key": {"type": "str", "required": True, "no_log": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "registered": {"type": "bool"},
 }
 
 
@@ -78,8 +82,9 @@ def main() -> None:
     try:
         key = public_key(module.params["public_key"])
         vast = Vast(module.params["api_key"], module.params["url"])
-        registered = vast.ssh_keys().get(key)
-        changed = (registered is not None) != wanted
+        known = module.params["registered"] if wanted else None
+        registered = vast.ssh_keys().get(key) if known is None else None
+        changed = not known if known is not None else (registered is not None) != wanted
         if changed and not module.check_mode:
             if registered is None:
                 vast.add_ssh_key(module.params["public_key"])

@@ -212,7 +212,7 @@ def test_ctrl_c_leaves_the_training_stop_keeps_the_instance_and_one_that_vanishe
 
     refused = command(bench, "destroy", "left")
     assert refused.returncode != 0
-    assert "not at home" in refused.stdout
+    assert "were not downloaded" in refused.stdout
 
     again = tmp_path / "again"
     # Only the run's name: the rest is kept.

@@ -101,10 +101,10 @@ def test_a_checkpoint_comes_home_to_go_on_from_and_is_told_by_the_plan(
 
     journal.write(Event.RENTED, "my-style", INSTANCE, at=time.time() - 3600)
     planned = play("plan", repo, simpletuner_max_train_steps=24)
-    assert "my-style has got to checkpoint 12, which `train` brings home from the Hub" in planned.stdout
+    assert "my-style has got to checkpoint 12, which `train` downloads from the Hub" in planned.stdout
     assert not home.exists()
 
     fetched = play("fetch", repo)
     assert fetched.returncode == 0, fetched.stdout[-3000:]
-    assert "Checkpoint 12 of my-style came home from the Hub" in fetched.stdout
+    assert "Checkpoint 12 of my-style came from the Hub" in fetched.stdout
     assert [path.name for path in home.iterdir()] == ["checkpoint-12"]

@@ -131,8 +131,8 @@ def test_where_nobody_can_be_asked_the_answer_is_no(vast: VastServer, fluxlora: 
     rented = rent(vast, "fluxlora/my-style/512")
     done = fluxlora(*UNSAVED)
     assert done.returncode != 0
-    assert "an hour, about $" in done.stdout
-    assert "its artifacts are NOT at home" in done.stdout
+    assert "bytes as planned $" in done.stdout
+    assert "its artifacts were NOT downloaded" in done.stdout
     assert "`--yes`" in done.stdout
     assert left(vast) == rented
 

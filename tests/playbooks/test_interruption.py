@@ -57,3 +57,9 @@ def test_a_step_alone_needs_an_instance(paper: Bench) -> None:
     code, said = sync(paper, "nowhere")
     assert code == 2
     assert "nowhere has no instance to work on" in said
+
+
+def test_a_later_pass_of_several_runs_leaves_alone_what_is_not_begun(paper: Bench) -> None:
+    done = paper.play("train", "nowhere", "--tags", "dataset", run_unfinished="true")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "TASK [dataset" not in done.stdout

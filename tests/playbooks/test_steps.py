@@ -33,7 +33,7 @@ REAL = {
     "Install python, CUDA and SimpleTuner": "simpletuner : Install SimpleTuner as locked",
     "Sync the dataset": "dataset : Copy the dataset to the instance",
     "Download the weights": "weights : Download the model",
-    "Train": "training : Follow the training",
+    "Train": "training : Follow the training to its end",
     "Download the artifacts": "artifacts : Read the adapter, and compare it with the one on the instance",
     "Destroy the instance": "provision : Destroy it, and see it gone from the list",
     "Rent an instance": "provision : Rent one instance and wait for ssh",

@@ -25,16 +25,13 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
     state = tmp_path / "home" / "checkpoint-40" / "training_state.json"
     state.parent.mkdir(parents=True)
     state.write_text("{}")
-    linked = tmp_path / "linked" / "checkpoint-40"
-    linked.mkdir(parents=True)
-    (linked / "training_state.json").write_text("{}")
-    (linked / "optimizer.bin").symlink_to(state)
+    rented = vast.rent_running(label="fluxlora/my-style/512")["id"]
 
     about = {"run": "my-style", "journal": str(journal.path)}
     limits = {"budget_usd": 20, "deadline_hours": 24}
     there = {"id": 2, "started_at": begin + 3 * HOUR, "price_per_hour": 1.0, "inet_down_usd_per_gb": 0.1}
     nowhere = {"run": "my-style", "journal": str(tmp_path / "nowhere.jsonl")}
-    unlimited, misspelt, left, leased, home, new, unread, irregular = playing.play(
+    unlimited, misspelt, left, leased, run, new, unread = playing.play(
         vast,
         tmp_path,
         [
@@ -42,10 +39,9 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
             ("run_budget_info", about | limits | {"work": {"stepz": 5}}),
             ("run_budget_info", about | limits),
             ("run_budget_info", about | limits | {"instance": there, "meter": {"bytes_down": 10e9, "bytes_up": 0}}),
-            ("home_checkpoint_info", about | {"path": str(tmp_path / "home")}),
-            ("home_checkpoint_info", nowhere | {"path": str(tmp_path / "home")}),
-            ("home_checkpoint_info", about | {"journal": str(tmp_path), "path": str(tmp_path / "home")}),
-            ("home_checkpoint_info", about | {"path": str(tmp_path / "linked")}),
+            ("run_info", about | limits | {"path": str(tmp_path / "home")}),
+            ("run_info", nowhere | limits | {"path": str(tmp_path / "home"), "instance": {}}),
+            ("run_info", about | limits | {"path": str(tmp_path / "home"), "journal": str(tmp_path)}),
         ],
     )
 
@@ -57,10 +53,15 @@ def test_what_is_left_what_the_lease_follows_and_from_where_a_lost_run_goes_on(
     assert leased["spent_usd"] == pytest.approx(2 + 3 + 1, abs=0.1)
     # 90 GB are allowed to be fetched, 10 more are the image's, and 13 come while the guard is late.
     assert leased["lease"]["ends_at"] == pytest.approx(begin + 3 * HOUR + (18 - 11.3 - 0.7) * HOUR, abs=0.2 * HOUR)
-    assert (home["step"], home["replacements"], new["step"]) == (40, 1, 0)
-    assert home["folder"] == str(state.parent)
+    assert (run["instance"]["id"], run["usable"], run["loss"]) == (rented, True, ""), "vast.ai was asked"
+    assert (run["local"]["step"], run["local"]["replacements"], new["local"]["step"]) == (40, 1, 0)
+    assert run["checkpoint"] == {"step": 40, "folder": str(state.parent)}
+    assert (run["may_destroy"], run["unfinished"]) == (False, True)
+    assert f"my-style: instance {rented}, " in run["description"]
+    assert "its artifacts were NOT downloaded" in run["description"]
+    assert (new["instance"], new["usable"], new["unfinished"], new["may_destroy"]) == (None, False, False, True)
+    assert new["cost"]["left_usd"] == 20
     assert unread["code"] == "no_journal"
-    assert irregular["code"] == "link_in_folder", "it would be sent to the next host"
 
 
 def test_only_an_interruptible_instance_is_called_lost_and_waited_for(vast: VastServer, tmp_path: Path) -> None:

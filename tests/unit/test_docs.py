@@ -151,6 +151,9 @@ def test_files_of_this_project_that_a_page_names_exist(page: Path) -> None:
 def test_variables_that_a_page_names_exist(page: Path) -> None:
     specs = list(PROJECT.glob("roles/*/meta/argument_specs.yml"))
     known = {name for path in specs for name in re.findall(r"^ {6}(\w+):", path.read_text(), flags=re.MULTILINE)}
+    # What a role registers for the later steps of a call.
+    tasks = "".join(path.read_text() for path in PROJECT.glob("roles/*/tasks/*.yml"))
+    known |= set(re.findall(r"register: ([a-z]\w+)", tasks))
     roles = "|".join(path.parents[1].name for path in specs)
     named = re.findall(rf"\b(?:{roles})_[a-z_]+\b(?=[`=])", page.read_text(encoding="utf-8"))
     assert sorted(set(named) - known) == []

@@ -591,25 +591,37 @@ def bodies(replay: Replay) -> list[Any]:
     return [body for _, _, body in replay.requests]
 
 
-def test_a_market_of_one_answer_is_asked_exactly_and_once_roughly() -> None:
-    ranking, (exact, rough) = search(NEED, answer(records(2)), answer(records(1, first=9, disk_space=1.0)))
+def test_a_market_of_one_answer_is_asked_once_and_roughly() -> None:
+    ranking, (rough,) = search(NEED, answer(records(2) + records(1, first=9, disk_space=1.0)))
     assert [ranked.offer.id for ranked in ranking.fitting] == [1, 2]
     assert [(refused.offer.id, refused.why.kind) for refused in ranking.refused] == [(9, "disk")]
     assert (ranking.cut_at, ranking.on_demand) == (None, None)
+    assert rough == NEED.rough_query() | {
+        "order": [["dph_total", "asc"]], "type": "on-demand", "limit": 64, "allocated_storage": 100,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "asked"), [(63, 1), (64, 2)])
+def test_a_market_of_more_than_one_answer_is_asked_exactly_too(count: int, asked: int) -> None:
+    ranking, questions = search(NEED, answer(records(count, disk_space=1.0)), answer(records(2, first=900)))
+    assert len(questions) == asked
+    assert len(ranking.fitting) == 2 * (asked - 1)
+    assert len(ranking.refused) == count
+
+
+def test_the_exact_question_asks_for_all_that_the_run_needs() -> None:
+    _, (_, exact) = search(NEED, answer(records(64)), answer([]))
     assert exact == NEED.query(least_hours(WORK)) | {
         "order": [["dph_total", "asc"]], "type": "on-demand", "limit": 64, "allocated_storage": 100,
     }  # fmt: skip
-    assert rough["allocated_storage"] == 100
-    assert rough["type"] == "on-demand"
-    assert "disk_space" not in rough
 
 
 def test_a_full_answer_is_followed_by_what_costs_more_until_that_cannot_be_cheaper() -> None:
     # None fits, so that nothing says where to end.
     full = [answer(records(64, first=1 + 100 * page, disk_space=1.0, dph_total=0.5 + page)) for page in range(3)]
-    ranking, asked = search(replace(NEED, max_price_per_hour=9.0), *full, answer(records(2, first=900)))
+    ranking, asked = search(replace(NEED, max_price_per_hour=9.0), full[0], *full, answer(records(2, first=900)))
     assert len(asked) == 5
-    assert [body["dph_total"] for body in asked[1:4]] == [{"lte": 9.0, "gte": 0.5 + page} for page in range(3)]
+    assert [body["dph_total"] for body in asked[2:5]] == [{"lte": 9.0, "gte": 0.5 + page} for page in range(3)]
     assert ranking.cut_at is None
     assert len(ranking.refused) == 192
 
@@ -622,7 +634,7 @@ def test_a_full_answer_is_followed_by_what_costs_more_until_that_cannot_be_cheap
 
 def test_after_eight_answers_the_table_says_what_was_not_looked_at() -> None:
     pages = [answer(records(64, first=1 + 100 * page, disk_space=1.0, dph_total=0.5 + page)) for page in range(9)]
-    ranking, asked = search(NEED, *pages)
+    ranking, asked = search(NEED, pages[0], *pages)
     assert len(asked) == 8 + 1
     assert ranking.cut_at == 7.5
 
@@ -639,7 +651,7 @@ def test_bids_are_asked_for_beside_what_the_same_gpus_cost_on_demand() -> None:
     ranking, asked = search(
         replace(NEED, interruptible=True), answer(records(1, **fixed)), answer(records(1, **bid) + other)
     )
-    assert [body["type"] for body in asked] == ["on-demand", "bid", "bid"]
+    assert [body["type"] for body in asked] == ["on-demand", "bid"]
     first, second = sorted(ranking.fitting, key=lambda found: found.offer.id)
     assert first.offer.on_demand_per_hour == pytest.approx(0.8 - 100 * 0.15 / 720)
     assert second.offer.on_demand_per_hour is None

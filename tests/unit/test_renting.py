@@ -389,7 +389,7 @@ def test_a_rent_without_a_reply_is_looked_up_for_two_minutes_and_never_repeated(
     with vast(NONE, DROPPED, NONE, FAILING, page(RUNNING)) as (account, replay):
         ensured = ensure(account)
     assert ensured.attempts[0].sentence == f"The reply to renting offer 1 was lost; its label led to instance {ID}."
-    assert clock.waits == [2, 2]
+    assert clock.waits == [2, 2, 10]
     assert len(asked(replay, "PUT")) == 1
 
     clock.now = 0

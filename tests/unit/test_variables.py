@@ -234,6 +234,10 @@ OTHERS = {
     "simpletuner_release": "a filter",
     "training_abort": "an event of SimpleTuner's",
     "training_failed": "the code of a failure",
+    "doctor_found": "registered by the role doctor, for the later steps of a call",
+    "plan_result": "registered by the role plan, for the later steps of a call",
+    "provision_found": "registered by the role provision, for the later steps of a call",
+    "provision_offers": "registered by the role provision, for the later steps of a call",
     "vastai_ssh_args": "set and read by group_vars/vastai.yml alone",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Wish:
     budget_usd: float | None = None
     # As ssh's option ProxyCommand; empty for none.
     ssh_proxy_command: str = ""
+    # Permissions of the vast.ai key that are asked about.
+    scopes: Sequence[str] = tuple(account.SCOPES)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Findings:
 
     checks: tuple[Check, ...]
     credit_usd: float | None = None
+    # Whether the account knows the ssh key; None where that cannot be seen.
+    key_registered: bool | None = None
 
 
 def examine(wish: Wish, tokens: Tokens, subjects: Collection[str] = SUBJECTS) -> Findings:
@@ -75,7 +79,7 @@ def examine(wish: Wish, tokens: Tokens, subjects: Collection[str] = SUBJECTS) ->
     if "vastai" in subjects:
         try:
             # Few attempts: who calls this waits for the answer.
-            seen = account.look(Vast(tokens.vast, tokens.vast_url, timeout_seconds=20, attempts=3))
+            seen = account.look(Vast(tokens.vast, tokens.vast_url, timeout_seconds=20, attempts=3), wish.scopes)
         except VastError as error:
             checks.append(account.unknown(error))
         else:
@@ -95,7 +99,9 @@ def examine(wish: Wish, tokens: Tokens, subjects: Collection[str] = SUBJECTS) ->
         checks += _computer(wish)
     if seen:
         checks.append(account.clock(seen.skew_seconds))
-    return Findings(tuple(checks), seen.credit if seen else None)
+    known = next((check for check in checks if check.name == account.REGISTERED), None)
+    registered = known.state is State.OK if known and seen and seen.keys is not None else None
+    return Findings(tuple(checks), seen.credit if seen else None, registered)
 
 
 def _ssh(wish: Wish, seen: account.Account | None) -> Iterator[Check]:

@@ -29,6 +29,8 @@ INDISPENSABLE = ("misc", "instance_read", "instance_write")
 # All that a run and an audit do once the ssh key is registered. A key that may write to the account could make itself
 # one that may do everything.
 LEAST = ("misc", "instance_read", "instance_write", "user_read", "billing_read")
+# The check whether the account knows the ssh key.
+REGISTERED = "ssh key at vast.ai"
 # vast.ai's time in this computer's: more than this is no delay on the way.
 SKEW_SECONDS = 120
 
@@ -43,24 +45,30 @@ class Account:
     # Public keys, "type base64"; None where the key may not see them, or for a team, which has none.
     keys: Collection[str] | None = field(default=None)
     skew_seconds: float | None = None
+    # Whether every permission was asked about.
+    whole: bool = True
 
 
-def look(vast: Vast) -> Account:
-    """Ask what the key may do, with questions that change nothing whatever the answer is. Raises VastError."""
-    answers = {name: _may(vast, name) for name in SCOPES}
+def look(vast: Vast, scopes: Collection[str] = tuple(SCOPES)) -> Account:
+    """Ask what the key may do, with questions that change nothing whatever the answer is. Raises VastError.
+
+    Only `scopes` are asked about; a call that has just used the others need not ask again.
+    """
+    answers = {name: _may(vast, name) for name in SCOPES if name in scopes}
     # vast.ai's documentation says 401 or 403 of a key that lacks a permission, and offers are shown to everybody: a key
     # is bad when it is refused everything else.
     bad = [answer for name, answer in answers.items() if name != "misc" and isinstance(answer, BadApiKey)]
-    if len(bad) == len(SCOPES) - 1:
+    if bad and len(bad) == len(answers.keys() - {"misc"}):
         raise bad[0]
     credit = keys = None
-    if answers["user_read"] is True:
-        credit, keys = number_of(vast.user()["credit"]), _ssh_keys(vast)
+    if not isinstance(user := answers.get("user_read"), VastError | None):
+        credit, keys = number_of(user.get("credit")) if isinstance(user, dict) else None, _ssh_keys(vast)
     return Account(
-        lacks=[name for name, answer in answers.items() if answer is not True],
+        lacks=[name for name, answer in answers.items() if isinstance(answer, VastError)],
         credit=credit,
         keys=keys,
         skew_seconds=vast.skew_seconds,
+        whole=answers.keys() == SCOPES.keys(),
     )
 
 
@@ -73,8 +81,11 @@ def _ssh_keys(vast: Vast) -> Collection[str] | None:
         raise
 
 
-def _may(vast: Vast, scope: str) -> bool | VastError:
-    """Whether the key has the permission, else the refusal. There is no instance 0 and no key 0 that could change."""
+def _may(vast: Vast, scope: str) -> object:
+    """What vast.ai answers to a key with the permission, else the refusal.
+
+    There is no instance 0 and no key 0 that could change.
+    """
     today = int(datetime.now(UTC).timestamp()) // 86400 * 86400
     days = json.dumps({"day": {"gte": today, "lte": today}})
     method, path, query, body = {
@@ -86,7 +97,7 @@ def _may(vast: Vast, scope: str) -> bool | VastError:
         "billing_read": ("GET", "/charges/", {"select_filters": days, "limit": 1}, None),
     }[scope]
     try:
-        vast.ask(method, path, query=query, body=body)
+        return vast.ask(method, path, query=query, body=body)
     except (BadApiKey, Forbidden) as error:
         return error
     except VastError as error:
@@ -116,6 +127,8 @@ def key(account: Account) -> Iterator[Check]:
             f"add user_read to it at {KEYS_PAGE}",
             "key_scope",
         )
+    elif not also and not account.whole:
+        yield ok("permissions", "enough for a run")
     elif not also:
         yield ok("permissions", "all; `fluxlora init --mint-key` makes a key that may do only what a run needs")
     else:
@@ -143,7 +156,7 @@ def credit(have: float | None, *, expected: float | None = None, budget: float |
 
 def registered(account: Account, public_key: str, file: str) -> Check:
     """Whether instances will know the ssh key from their first moment."""
-    name = "ssh key at vast.ai"
+    name = REGISTERED
     if account.keys is None:
         return ok(name, "cannot be seen with this key, or is a team's; each instance gets it when it is rented")
     if public_key in account.keys:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from fluxlora.estimates.hours import hours_of, least_hours, redone_hours
 from fluxlora.estimates.speeds import Correction, Speed, speed_of
@@ -26,31 +27,49 @@ MOST_ANSWERS = 8
 def find(vast: Vast, need: Requirements, own: Mapping[str, Correction] | None = None) -> Ranking:
     """The market's ranking for the run. Raises VastError.
 
-    An answer holds 64 offers at most. So it is asked on, for what costs more by the hour, until no dearer offer could
-    make a cheaper run; and once more roughly, for the cheap ones that were passed over for something.
+    An answer holds 64 offers at most, so a rough question, for all machines with such a GPU, is often answered whole.
+    Where it is not, what the run needs is asked for, and on for what costs more by the hour, until no dearer offer
+    could make a cheaper run.
     """
     kind = "bid" if need.interruptible else "on-demand"
     hours = least_hours(need.work, own)
     on_demand = vast.offers(need.query(hours), disk_gb=need.disk_gb) if need.interruptible else []
     usual = {(each.machine_id, each.num_gpus): gpu_per_hour(each, need.disk_gb) for each in on_demand}
+
+    def ask(query: Mapping[str, Any]) -> list[Offer]:
+        return [_known(offer, usual) for offer in vast.offers(query, disk_gb=need.disk_gb, kind=kind)]
+
+    around = ask(need.rough_query())
+    found, cut_at = {offer.id: offer for offer in around}, None
+    if len(around) >= OFFERS_PER_ANSWER:
+        exact, cut_at = _exact(ask, need, hours, own)
+        found |= exact
+    ranking = rank(list(found.values()), need, own)
+    fixed = next(iter(rank(on_demand, replace(need, interruptible=False), own).fitting), None)
+    return Ranking(ranking.fitting, ranking.refused, cut_at, fixed)
+
+
+def _exact(
+    ask: Callable[[Mapping[str, Any]], list[Offer]],
+    need: Requirements,
+    hours: float,
+    own: Mapping[str, Correction] | None,
+) -> tuple[dict[int, Offer], float | None]:
+    """The offers that match, and the price in $/h above which none was looked at; None where all were that matter."""
     found: dict[int, Offer] = {}
     query, cut_at = need.query(hours), None
     for _ in range(MOST_ANSWERS):
-        answer = [_known(each, usual) for each in vast.offers(query, disk_gb=need.disk_gb, kind=kind)]
+        answer = ask(query)
         new = [offer for offer in answer if offer.id not in found]
         found |= {offer.id: offer for offer in answer}
         cut_at = max((offer.price_per_hour or 0 for offer in answer), default=0.0)
         best = next(iter(rank(list(found.values()), need, own).fitting), None)
         if len(answer) < OFFERS_PER_ANSWER or (best and cut_at * hours >= best.cost.total):
-            cut_at = None
-            break
+            return found, None
         if not new:
             break
         query["dph_total"] = {**need.query().get("dph_total", {}), "gte": cut_at}
-    around = [_known(each, usual) for each in vast.offers(need.rough_query(), disk_gb=need.disk_gb, kind=kind)]
-    ranking = rank(list({offer.id: offer for offer in (*around, *found.values())}.values()), need, own)
-    fixed = next(iter(rank(on_demand, replace(need, interruptible=False), own).fitting), None)
-    return Ranking(ranking.fitting, ranking.refused, cut_at, fixed)
+    return found, cut_at
 
 
 def _known(offer: Offer, usual: Mapping[tuple[int | None, int | None], float]) -> Offer:

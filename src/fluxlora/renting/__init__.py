@@ -180,6 +180,8 @@ class _Renter:
         if rented is None:
             return None
         choice, instance_id = rented
+        # No machine starts at once.
+        time.sleep(self.waits.poll)
         arrival = Readiness(self.rent, instance_id, self.waits, highest_price=self._highest_price(choice))
         try:
             return self._arrive(arrival, attach=bool(self.public_ssh_key))

@@ -29,6 +29,8 @@ class Ensured:
     instance: Instance | None
     changed: bool
     attempts: tuple[Attempt, ...] = ()
+    # Of the same run, and not asked to end.
+    others: tuple[Instance, ...] = ()
 
 
 def of_run(instances: Sequence[Instance], run: str, prefix: str = PREFIX) -> list[Instance]:
@@ -60,7 +62,7 @@ def ensure_absent(
     waits = waits or Waits()
     seen = True
     try:
-        there = listed(vast, target, prefix)
+        there = _among(vast.instances(), target, prefix)
     except (Unavailable, RateLimited):
         if dry_run or isinstance(target, str):
             raise
@@ -71,7 +73,7 @@ def ensure_absent(
     unlisted = isinstance(target, int) and not there and vast.destroy(target)
     if seen and not there and not unlisted:
         return Ensured(None, changed=False)
-    ended, asked = _until_gone(vast, target, prefix, waits, there)
+    ended, asked, left = _until_gone(vast, target, prefix, waits, there)
     attempts = Attempts(target if isinstance(target, str) else "", journal)
     for instance in ended:
         if label := Label.parse(instance.label, prefix):
@@ -81,22 +83,31 @@ def ensure_absent(
         attempts.note("destroyed", f"Instance {target}, which was not listed, was destroyed.", instance_id=int(target))
     if asked > 1:
         attempts.note("asked_again", f"vast.ai was asked {asked} times until the list agreed.")
-    return Ensured(None, changed=bool(ended) or unlisted, attempts=tuple(attempts.made))
+    others = tuple(of_run(left, attempts.run, prefix)) if attempts.run else ()
+    return Ensured(None, changed=bool(ended) or unlisted, attempts=tuple(attempts.made), others=others)
+
+
+def _among(instances: Sequence[Instance], target: int | str, prefix: str) -> list[Instance]:
+    """Of the account's instances the one with this id, or all of this run, the oldest first."""
+    if isinstance(target, int):
+        return [instance for instance in instances if instance.id == target]
+    return of_run(instances, target, prefix)
 
 
 def listed(vast: Vast, target: int | str, prefix: str = PREFIX) -> list[Instance]:
     """The instance with this id, or all of this run, the oldest first. Raises VastError."""
     if isinstance(target, int):
         return [instance] if (instance := vast.instance(target)) else []
-    return of_run(vast.instances(), target, prefix)
+    return _among(vast.instances(), target, prefix)
 
 
 def _until_gone(
     vast: Vast, target: int | str, prefix: str, waits: Waits, there: list[Instance]
-) -> tuple[list[Instance], int]:
-    """Those that were there and are gone, and how often that was asked for."""
+) -> tuple[list[Instance], int, list[Instance]]:
+    """Those that were there and are gone, how often that was asked for, and the account's instances that are left."""
     ended = {instance.id: instance for instance in there}
     deadline, rounds, absences, trouble = time.monotonic() + waits.vanish, 0, 0, ""
+    left: list[Instance] = []
     while True:
         rounds += bool(there)
         try:
@@ -104,14 +115,15 @@ def _until_gone(
                 vast.destroy(instance.id)
             # The list lags, and instances were seen to come back: look after a while, not at once, and twice.
             time.sleep(min(waits.poll, 5))
-            there = listed(vast, target, prefix)
+            left = vast.instances()
+            there = _among(left, target, prefix)
             ended |= {instance.id: instance for instance in there}
             trouble, absences = "", 0 if there else absences + 1
         except VastError as error:
             trouble, absences = str(error), 0
             time.sleep(min(waits.poll, 5))
         if absences == 2:
-            return list(ended.values()), rounds
+            return list(ended.values()), rounds, left
         if time.monotonic() >= deadline and (there or trouble):
             instance_id = there[0].id if there else next(iter(ended), target)
             state = f"is still listed: {there[0].cost}" if there else "was told to end, but not seen to be gone"

@@ -77,13 +77,15 @@ class Readiness:
 
     def until_let_in(self, vast: Vast, login: Login) -> Instance:
         """The instance once it lets us in; to be called after `until_reachable`, and raises the same."""
+        instance = self.seen
         while True:
-            if (instance := self._look(vast)) and (endpoint := self._endpoint(instance)):
+            if instance and (endpoint := self._endpoint(instance)):
                 probe = login.try_at(self.instance_id, endpoint)
                 if probe.answer is Answer.IN:
                     return instance
                 self._judge_probe(probe, endpoint)
             time.sleep(self.waits.poll)
+            instance = self._look(vast)
 
     def spent_usd(self) -> float:
         """What it has cost until now, bytes not counted: the disk from its creation, the GPU while it ran."""

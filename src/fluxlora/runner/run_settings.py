@@ -32,7 +32,7 @@ _OF_A_CALL = frozenset({
     *("run_name", "run_rehearsal", ACCEPT, "destroy_all", "import_files", "import_dir", "render_dir", "enter_asks"),
     *("fluxlora_show_secrets", "fluxlora_state_dir", "vastai_known_hosts_dir", "plan_show", "plan_corrected_copy"),
     *("provision_state", "provision_show_refused", "provision_max_instances", "training_state"),
-    *("training_stop_wait_minutes", "enter_apart_from"),
+    *("training_stop_wait_minutes", "enter_apart_from", "run_unfinished"),
 })  # fmt: skip
 _OF_A_CALL_TOO = ("ansible_", "doctor_", "provision_destroy_", "provision_audit_", "__")
 # The shape of what a checkpoint holds, and what it was trained with from its first step.

@@ -22,9 +22,10 @@ _OWNERS = ("playbooks", "simpletuner", "provision", "plan", "dataset", "artifact
 # What the inventory of vast.ai sets for an instance; nobody else may.
 INSTANCE_VARIABLES = frozenset(
     {
-        "vastai_id", "vastai_label", "vastai_run", "vastai_presets", "vastai_status", "vastai_intended_status",
-        "vastai_status_message", "vastai_gpu_name", "vastai_num_gpus", "vastai_gpu_ram_mb", "vastai_cpu_ram_mb",
-        "vastai_cpu_cores", "vastai_disk_gb", "vastai_price_per_hour", "vastai_storage_price_per_hour",
+        "vastai_instance", "vastai_id", "vastai_label", "vastai_run", "vastai_presets", "vastai_status",
+        "vastai_intended_status", "vastai_status_message", "vastai_gpu_name", "vastai_num_gpus", "vastai_gpu_ram_mb",
+        "vastai_cpu_ram_mb", "vastai_cpu_cores", "vastai_disk_gb", "vastai_price_per_hour",
+        "vastai_storage_price_per_hour",
         "vastai_inet_down_price_per_gb", "vastai_inet_up_price_per_gb", "vastai_is_bid", "vastai_geolocation",
         "vastai_machine_id", "vastai_host_id", "vastai_started_at", "vastai_ends_at", "vastai_reliability",
         "vastai_cuda_max_good", "vastai_compute_cap", "vastai_driver_version", "vastai_image", "vastai_ssh_direct",
