@@ -27,7 +27,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         answer = self._execute_module(module_name="training_info", task_vars=task_vars)
         if answer.get("failed") or answer.get("unreachable"):
             told = {"msg": one_line(answer.get("msg"), 1000), "unreachable": bool(answer.get("unreachable"))}
-            return result | told | {"failed": True, "progress": {}, "alive": False}
+            return result | told | {"failed": True, "progress": {}, "newest_checkpoint": 0, "alive": False}
         alive, text = answer.get("alive") is True, answer.get("text")
         source = f"progress.json on the instance of {host}"
         try:
@@ -36,11 +36,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             progress = Progress(read(ProgressRecord, text, source) if text.strip() else None, alive)
         except FluxloraError as error:
             hint = still_costs(host, known.get("vastai_id"), known.get("vastai_price_per_hour"))
-            return result | error.as_facts() | {"hint": hint, "alive": alive, "progress": {}}
+            return result | error.as_facts() | {"hint": hint, "alive": alive, "progress": {}, "newest_checkpoint": 0}
         return result | {
             "changed": False,
             "status": progress.status,
             "alive": alive,
             "progress": progress.as_facts(),
+            "newest_checkpoint": max(progress.checkpoints, default=0),
             "lines": progress.report(),
         }

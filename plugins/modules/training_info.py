@@ -41,6 +41,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+newest_checkpoint:
+  description: The step of the newest checkpoint on the instance; 0 for none.
+  type: int
+  returned: always
 status:
   description: >-
     absent when nothing was ever started, running, finished, failed; lost when the session is gone without a verdict.

@@ -29,6 +29,9 @@ class Release:
     pushes_all_checkpoints: bool = False
     # Whether the epochs of the config end a training before its steps are done, unless ignore_final_epochs is set.
     ends_by_epochs: bool = False
+    # Where the bytecode goes in a rehearsal, whose hosts share the cache that uv links the files of an environment to:
+    # what python compiles of them, for a minute, is shared too. Elsewhere hosts would undo each other's work.
+    bytecode_dir: str = ""
 
     def as_facts(self) -> dict[str, Any]:
         """For Ansible."""
@@ -54,6 +57,7 @@ RELEASES: Mapping[str, Release] = {
             image="vastai/base-image:cuda-13.0.3-cudnn-devel-ubuntu24.04-py312",
             installer="uv",
             embeds_nothing=False,
+            bytecode_dir="/root/.cache/bytecode",
         ),
     )
 }
