@@ -27,6 +27,8 @@ options: {}
 """
 
 TRAIN = "train.yml"
+# The hosts of every step from the rent on. What fails before, another pass would not get past.
+GROUP = "may_spend"
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -41,6 +43,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._troubled: dict[str, dict[str, Any]] = {}
+        self._rented: set[str] = set()
         self._playbook = ""
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
@@ -68,7 +71,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         for host, variables in self._troubled.items():
             if host not in failed or not variables.get("vastai_id"):
                 continue
-            if how := _interruption(variables) if self._playbook == TRAIN else "":
+            if how := _interruption(variables) if self._playbook == TRAIN and host in self._rented else "":
                 interrupted.add(host)
                 line = interrupted_line(host, variables["vastai_id"], how)
             else:
@@ -84,6 +87,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if instance_id := result.result.get("instance_id"):
             variables = variables | {"vastai_id": instance_id}
         self._troubled[result.host.get_name()] = variables
+        if GROUP in {group.name for group in result.host.get_groups()}:
+            self._rented.add(result.host.get_name())
 
 
 def _interruption(variables: Mapping[str, Any]) -> str:

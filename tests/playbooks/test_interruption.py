@@ -25,7 +25,7 @@ def row(paper: Bench, number: int) -> dict[str, Any]:
     return next(each for each in paper.instances() if each["id"] == number)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def outbid(paper: Bench) -> int:
     number = rent(paper, "taken", bid=True)
     paper.post(f"/rehearsal/instances/{number}/outbid")
@@ -51,6 +51,12 @@ def test_an_interruption_has_a_status_of_its_own_and_a_lost_host_is_never_a_succ
         assert f"Instance {kept} of kept may still cost $" in said
     assert f"Instance {outbid} of taken was outbid" in said, "the other one is reported all the same"
     assert paper.rents() == 2
+
+
+def test_what_another_pass_would_not_get_past_is_no_interruption(paper: Bench, outbid: int) -> None:
+    done = paper.play("train", "taken", dataset_path="/nowhere")
+    assert done.returncode == 2, done.stdout[-3000:]
+    assert f"Instance {outbid} of taken may still cost $" in " ".join(done.stdout.split())
 
 
 def test_a_step_alone_needs_an_instance(paper: Bench) -> None:
