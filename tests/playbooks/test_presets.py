@@ -24,7 +24,7 @@ def show(*names: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        ([], "Squares of 1024 pixels, as the guide trains."),
+        ([], "Squares of 1024 pixels, as in the guide."),
         (["24gb", "lokr"], "Together a run has 1024 + 24gb + lokr."),
         (["lokr", "rank4"], "The presets lokr and rank4 cannot be combined"),
     ],

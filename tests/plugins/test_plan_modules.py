@@ -219,4 +219,4 @@ def test_the_copies_that_programs_load_are_written_once_and_only_in_earnest(play
     assert "missing required arguments: run" in results[0]["msg"]
     assert [result.get("changed") for result in results[1:]] == [True, True, False]
     assert [made["path"] for made in results[3]["copies"]] == ["my-style.safetensors"]
-    assert "does not say its alpha" in results[3]["problems"][0]
+    assert "has no alpha" in results[3]["problems"][0]

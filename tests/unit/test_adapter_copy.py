@@ -115,14 +115,14 @@ def test_the_file_is_believed_where_it_contradicts_the_configuration(tmp_path: P
     copied = copy(saved(tmp_path, layer(Q, AB), peft(8.0)), tmp_path / "run.safetensors", {}, alpha=4.0)
     assert copied.scale == 2.0
     assert copied.notes == (
-        "pytorch_lora_weights.safetensors was trained at alpha 8, as it says itself; 4 is configured",
+        "pytorch_lora_weights.safetensors was trained at alpha 8, by its own data; 4 is configured",
     )
 
 
 def test_an_alpha_that_nobody_says_is_taken_for_the_rank_and_said_to_be(tmp_path: Path) -> None:
     copied = copy(saved(tmp_path, layer(Q, AB)), tmp_path / "run.safetensors", {})
     assert (copied.alpha, copied.scale) == (None, 1.0)
-    assert "does not say its alpha" in copied.notes[0]
+    assert "has no alpha" in copied.notes[0]
 
 
 def test_rslora_divides_by_the_root_of_the_rank(tmp_path: Path) -> None:

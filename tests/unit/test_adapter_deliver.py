@@ -127,7 +127,7 @@ def test_the_alpha_of_a_run_without_facts_is_read_from_the_trainers_configuratio
 def test_where_file_and_configuration_disagree_it_is_said(folder: Path) -> None:
     (folder / FACTS).write_text(json.dumps({"run": "my-style", "alpha": 4.0, "header": {}}))
     (problem,) = deliver(folder, "my-style", finished=False).problems
-    assert problem == "pytorch_lora_weights.safetensors was trained at alpha 8, as it says itself; 4 is configured."
+    assert problem == "pytorch_lora_weights.safetensors was trained at alpha 8, by its own data; 4 is configured."
 
 
 def test_what_cannot_be_copied_is_a_problem_and_no_failure(folder: Path) -> None:

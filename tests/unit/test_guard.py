@@ -52,7 +52,7 @@ def test_the_lease_ends_an_instance_whatever_it_does(progress):
 
 
 def test_a_delivered_adapter_that_nobody_comes_for_ends_the_instance():
-    assert "nobody has come for 10 minutes" in str(guard.reason_to_end(1_600, LEASE, FINISHED, True, MOVED))
+    assert "nobody has fetched it for 10 minutes" in str(guard.reason_to_end(1_600, LEASE, FINISHED, True, MOVED))
 
 
 @pytest.mark.parametrize(

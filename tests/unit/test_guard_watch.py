@@ -207,7 +207,7 @@ def test_a_finished_adapter_that_nobody_comes_for_is_sent_after_the_grace_and_en
     (instance.folder / "status").write_text("0")
     watch(END - 15)
     assert (instance.tries, instance.ended) == ([GRACE_MINUTES * MINUTE], GRACE_MINUTES * MINUTE)
-    assert "the adapter is delivered and nobody has come for 10 minutes" in capsys.readouterr().out
+    assert "the adapter is delivered, and nobody has fetched it for 10 minutes" in capsys.readouterr().out
     written = json.loads((instance.folder / "output" / guard.FINISHED).read_text())
     assert written == instance.progress, "what it was finished with is sent with it"
 
@@ -518,7 +518,7 @@ def test_a_call_that_does_not_say_what_to_do_where_is_refused(monkeypatch, words
 def test_the_minutes_that_nobody_came_are_said() -> None:
     done = {"phase": "finished", "updated_at": 1000.0}
     said = guard.reason_to_end(1000.0 + 120 * MINUTE, {"ends_at": 1e9, "grace_minutes": 10}, done, True, {})
-    assert said == "the adapter is delivered and nobody has come for 120 minutes"
+    assert said == "the adapter is delivered, and nobody has fetched it for 120 minutes"
 
 
 OWN = b"CONTAINER_ID=7\0CONTAINER_API_KEY=key\0BROKEN=\xff\0"
@@ -543,7 +543,7 @@ def test_the_instance_is_destroyed_at_the_address_of_its_lease(instance, watch, 
 
 def test_a_refusal_to_destroy_is_said_in_words() -> None:
     own = {"CONTAINER_ID": "7", "CONTAINER_API_KEY": "key"}
-    for answer, words in (('{"success": false}', "vast.ai did not agree"), ("[]", "no object was answered")):
+    for answer, words in (('{"success": false}', "vast.ai did not agree"), ("[]", "the answer is not an object")):
         with answering(reply("200 OK", answer)) as (url, _), pytest.raises(ValueError, match=f"^{words}$"):
             guard.destroy(url, own)
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes the copy of an adapter that loaders read: one spelling of its keys, its trained strength, a header.
+"""Writes the copy of an adapter for loaders: with one spelling of its keys, its trained strength, and a header.
 
 SimpleTuner 3.1.6 spells the attention layers of a checkpoint `.lora.down/.lora.up` and the others `.lora_A/.lora_B`,
-and diffusers loads only one of the two. The final file says nothing of its alpha, so loaders apply it at alpha = rank.
-The copy has `transformer.LAYER.lora_A.weight` and `.lora_B.weight` throughout, no alpha, and alpha / rank multiplied
-into lora_B: a loader that knows alpha, one that does not, and one that refuses unknown keys all apply the same.
+and diffusers loads only one of the two. The final file does not store alpha, so loaders use alpha = rank. The copy has
+`transformer.LAYER.lora_A.weight` and `.lora_B.weight` everywhere, no alpha, and alpha / rank multiplied into lora_B. So
+the result is the same in loaders that know alpha, that do not, and that refuse unknown keys.
 
 Standard library and numpy only, python 3.9 or newer: this file is also copied to the instance and runs there alone.
 """
@@ -25,18 +25,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 ADAPTER = "pytorch_lora_weights.safetensors"
-# What the header says of the run; written before the training starts, beside the trainer's output.
+# What the header says about the run; written before the training starts, beside the trainer's output.
 FACTS = "adapter.json"
-# Of the safetensors library: a longer header is refused by every reader.
+# Limit of the safetensors library: every reader refuses a longer header.
 HEADER_LIMIT = 100_000_000
-# Bytes read in one go; even, so that no number is cut in two.
+# Bytes that are read at once; even, so that no number is split.
 CHUNK = 16 * 1024 * 1024
-# Bytes of one number.
+# Bytes of one number, by type.
 _SIZES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
     "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
-# Part of a layer, and how trainers and loaders spell it; the first spelling is the copy's.
+# The parts of a layer with their spellings by trainers and loaders; the first spelling is the copy's.
 _PARTS: dict[str, tuple[str, ...]] = {
     "down": (".lora_A.weight", ".lora.down.weight", ".lora_down.weight"),
     "up": (".lora_B.weight", ".lora.up.weight", ".lora_up.weight"),
@@ -48,14 +48,14 @@ _LARGEST_ALPHA = 1_000_000
 _PREFIX = "transformer."
 # SimpleTuner's option lora_format: comfyui writes diffusers' layer names behind ComfyUI's prefix.
 _OTHER_PREFIXES = ("diffusion_model.",)
-# Of the bytes after the header, in ModelSpec's way and in sd-scripts'.
+# Digests of the bytes after the header, by ModelSpec and by sd-scripts.
 HASHES = ("modelspec.hash_sha256", "sshs_model_hash")
-# What peft says of the adapter in the metadata of a checkpoint.
+# peft's description of the adapter in the metadata of a checkpoint.
 PEFT = "lora_adapter_metadata"
 
 
 class UnusableAdapter(ValueError):
-    """A file is no adapter that loaders can use."""
+    """A file is not an adapter that loaders can use."""
 
     def __init__(self, message: str, code: str = "bad_adapter") -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class UnusableAdapter(ValueError):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor's place in the file; offsets in bytes from its beginning."""
+    """A tensor's place in the file; offsets in bytes from the beginning of the file."""
 
     name: str
     dtype: str
@@ -79,7 +79,7 @@ class Layer:
 
     name: str
     parts: Mapping[str, Tensor]
-    # The spellings that occur in it.
+    # The spellings of its keys.
     spellings: frozenset[int]
 
     @property
@@ -89,21 +89,21 @@ class Layer:
 
 @dataclass(frozen=True)
 class Copied:
-    """What a copy holds."""
+    """The content of a copy."""
 
-    # Largest rank; None for an adapter that is no LoRA.
+    # Largest rank; None if the adapter is not a LoRA.
     rank: int | None
-    # At which it was trained; None where neither the file nor the caller says, and then alpha is the rank.
+    # The trained alpha; None if neither the file nor the caller has it, and then alpha is the rank.
     alpha: float | None
-    # What lora_B was multiplied with, None where it differs between layers.
+    # The factor of lora_B; None if it differs between layers.
     scale: float | None
     layers: int
-    # What the file and the caller disagree about, or neither says.
+    # Sentences about values that differ between file and caller, or that both lack.
     notes: tuple[str, ...] = field(default=())
 
 
 def read_header(path: Path) -> tuple[tuple[Tensor, ...], dict[str, str]]:
-    """The tensors of a safetensors file in the order of their places, and its metadata.
+    """Return the tensors of a safetensors file in the order of their places, and its metadata.
 
     Raises UnusableAdapter for a file that is cut off, malformed, or whose tensors leave gaps or overlap; OSError.
     """
@@ -112,7 +112,7 @@ def read_header(path: Path) -> tuple[tuple[Tensor, ...], dict[str, str]]:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(HEADER_LIMIT, size - 8):
-            raise UnusableAdapter(f"{path} is cut off or no safetensors file", "broken_file")
+            raise UnusableAdapter(f"{path} is cut off or not a safetensors file", "broken_file")
         try:
             header = json.loads(file.read(length))
         except (ValueError, RecursionError) as error:
@@ -134,10 +134,10 @@ def read_header(path: Path) -> tuple[tuple[Tensor, ...], dict[str, str]]:
 
 
 def layers_of(tensors: Sequence[Tensor], path: Path) -> list[Layer]:
-    """The layers of a LoRA, each with both of its matrices.
+    """Return the layers of a LoRA, each with both of its matrices.
 
-    Raises UnusableAdapter for a half that is missing or does not fit the other, a layer that is there twice, and keys
-    that are none of a LoRA that SimpleTuner writes.
+    Raises UnusableAdapter if a half is missing or does not fit the other, if a layer occurs twice, or for keys that
+    do not belong to a LoRA by SimpleTuner.
     """
     found: dict[str, dict[str, Tensor]] = {}
     spellings: dict[str, set[int]] = {}
@@ -152,22 +152,22 @@ def layers_of(tensors: Sequence[Tensor], path: Path) -> list[Layer]:
     for layer in layers:
         _check(layer, path)
     if not layers:
-        raise UnusableAdapter(f"{path} holds no layer of a LoRA", "no_adapter")
+        raise UnusableAdapter(f"{path} has no layer of a LoRA", "no_adapter")
     return layers
 
 
 def is_lora(tensors: Sequence[Tensor]) -> bool:
-    """Whether some tensor is a half of a LoRA's layer."""
+    """Return whether some tensor is a half of a LoRA's layer."""
     return any(tensor.name.endswith(_PARTS["down"] + _PARTS["up"]) for tensor in tensors)
 
 
 def copy(source: Path, target: Path, header: Mapping[str, str], *, alpha: float | None = None) -> Copied:
-    """Write the copy of `source`, whole or not at all, with `header` as its metadata; `source` stays as it is.
+    """Write the copy of `source` in one step, with `header` as its metadata; `source` is not changed.
 
-    `alpha` is what the run was configured with, for a file that does not say it itself. A LyCORIS adapter keeps its
-    keys. Numbers are kept bit for bit where alpha is the rank, and where alpha / rank is a power of two they are exact;
-    for another ratio the copy is in float32, so that nothing is rounded that loaders would see.
-    The time of the copy is that of `source`. Raises UnusableAdapter or OSError.
+    `alpha` is the run's configured value, for a file without its own. A LyCORIS adapter keeps its keys. If alpha is
+    the rank, numbers are copied exactly; if alpha / rank is a power of two, they stay exact; for another ratio the
+    copy is in float32, so that no visible rounding occurs. The copy gets the time of `source`. Raises
+    UnusableAdapter or OSError.
     """
     plan, copied = _planned(source, alpha)
     write(source, target, plan, whole_header(header, copied))
@@ -177,17 +177,17 @@ def copy(source: Path, target: Path, header: Mapping[str, str], *, alpha: float 
 
 
 def describe(source: Path, *, alpha: float | None = None) -> Copied:
-    """What a copy of `source` would hold. Raises UnusableAdapter or OSError."""
+    """Return the content of a copy of `source`. Raises UnusableAdapter or OSError."""
     return _planned(source, alpha)[1]
 
 
 def whole_header(header: Mapping[str, str], copied: Copied) -> dict[str, str]:
-    """The metadata of a copy but for the digests of its tensors."""
+    """Return the metadata of a copy, without the digests of its tensors."""
     return {"format": "pt", **header, **_network(copied)}
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """The facts that were written beside the trainer's output; empty where there are none or they are malformed."""
+    """Return the facts beside the trainer's output; empty if they are missing or malformed."""
     try:
         found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -196,9 +196,9 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def header_of(known: Mapping[str, Any], source: Path, step: int | None) -> dict[str, str]:
-    """The facts' header with what only the file knows: the training's step, the time.
+    """Return the facts' header, with the training's step and the file's time.
 
-    Whatever is not text, or is longer than a header's line should be, is left out: the facts come from a rented host.
+    Values that are not text, or are too long, are left out, because the facts come from a rented host.
     """
     given = known.get("header")
     header = {
@@ -215,15 +215,15 @@ def header_of(known: Mapping[str, Any], source: Path, step: int | None) -> dict[
 
 
 def alpha_of(known: Mapping[str, Any]) -> float | None:
-    """The alpha that the run was configured with; None where the facts do not say it."""
+    """Return the run's configured alpha; None if the facts do not have it."""
     value = known.get("alpha")
-    # Anything else is malformed; it comes from a rented host.
+    # Other values are malformed; they come from a rented host.
     number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
     return float(number) if 0 < number <= _LARGEST_ALPHA else None
 
 
 def copy_name(run: str, step: int | None = None) -> str:
-    """The name of a run's copy; `step` is that of a checkpoint, None for the finished adapter."""
+    """Return the name of a run's copy; `step` is a checkpoint's, None for the finished adapter."""
     return f"{run}.safetensors" if step is None else f"{run}-step{step:08d}.safetensors"
 
 
@@ -232,7 +232,7 @@ def _place(tensor: Tensor) -> tuple[int, int]:
 
 
 def _short(name: str) -> str:
-    """A name from a file, printable on one line."""
+    """Return a name from a file, printable on one line."""
     return name.encode("unicode_escape").decode("ascii")[:120]
 
 
@@ -241,21 +241,21 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> Tensor:
     dtype = str(described.get("dtype"))
     shape, places = _wholes(described.get("shape")), _wholes(described.get("data_offsets"))
     if dtype not in _SIZES or shape is None or places is None or len(places) != 2 or places[0] > places[1]:
-        raise UnusableAdapter(f"{path} describes {_short(name)} in a way that no reader knows", "broken_file")
+        raise UnusableAdapter(f"{path} describes {_short(name)} in an unknown way", "broken_file")
     if math.prod(shape) * _SIZES[dtype] != places[1] - places[0]:
         raise UnusableAdapter(f"{path} has another number of bytes for {_short(name)} than its shape", "broken_file")
     return Tensor(name, dtype, shape, start + places[0], start + places[1])
 
 
 def _wholes(value: Any) -> tuple[int, ...] | None:
-    """A list's whole numbers; None for anything else."""
+    """Return a list's whole numbers; None for anything else."""
     if isinstance(value, list) and all(type(number) is int and number >= 0 for number in value):
         return tuple(value)
     return None
 
 
 def _split(name: str, path: Path) -> tuple[str, str, int]:
-    """A key's layer, with the copy's prefix; its part; and which spelling it has."""
+    """Return a key's layer with the copy's prefix, its part, and its spelling."""
     for part, endings in _PARTS.items():
         for spelling, ending in enumerate(endings):
             if name.endswith(ending):
@@ -265,9 +265,7 @@ def _split(name: str, path: Path) -> tuple[str, str, int]:
                         layer = _PREFIX + layer[len(other) :]
                 if layer.startswith(_PREFIX):
                     return layer, part, spelling
-    raise UnusableAdapter(
-        f"{path} holds {_short(name)}, which is no part of a LoRA that SimpleTuner writes", "unknown_form"
-    )
+    raise UnusableAdapter(f"{path} has {_short(name)}, which is not part of a LoRA by SimpleTuner", "unknown_form")
 
 
 def _check(layer: Layer, path: Path) -> None:
@@ -282,13 +280,13 @@ def _check(layer: Layer, path: Path) -> None:
     for part in ("down", "up", "bias"):
         if part in layer.parts and layer.parts[part].dtype not in ("BF16", "F16", "F32"):
             dtype = layer.parts[part].dtype
-            raise UnusableAdapter(f"{path} holds {name} as {dtype}, which no loader takes", "unknown_form")
+            raise UnusableAdapter(f"{path} has {name} as {dtype}, which no loader accepts", "unknown_form")
 
 
 def _alphas(
     layers: Sequence[Layer], metadata: Mapping[str, str], configured: float | None, path: Path
 ) -> tuple[dict[str, float | None], list[str]]:
-    """Of each layer: what the file says in a key of its own, or in its metadata, else what was configured."""
+    """Return the alpha of each layer: from its own key, or from the metadata, otherwise the configured one."""
     described = _peft(metadata)
     said = described.get("lora_alpha")
     pattern = described.get("alpha_pattern")
@@ -303,14 +301,14 @@ def _alphas(
     notes = []
     found = _only(alphas.values())
     if configured is not None and found is not None and found != configured:
-        notes.append(f"{path.name} was trained at alpha {found:g}, as it says itself; {configured:g} is configured")
+        notes.append(f"{path.name} was trained at alpha {found:g}, by its own data; {configured:g} is configured")
     if None in alphas.values():
-        notes.append(f"{path.name} does not say its alpha and no configuration was found: its rank is taken for it")
+        notes.append(f"{path.name} has no alpha, and no configuration was found: its rank is used")
     return alphas, notes
 
 
 def _peft(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What peft says of the transformer."""
+    """Return peft's description of the transformer."""
     try:
         described = json.loads(metadata.get(PEFT) or "{}")
     except (ValueError, RecursionError):
@@ -328,7 +326,7 @@ def _scale(layer: Layer, alpha: float | None, metadata: Mapping[str, str]) -> fl
 
 
 def _only(values: Any) -> Any:
-    """The value that all have; None where they differ."""
+    """Return the common value; None if they differ."""
     different = set(values)
     return different.pop() if len(different) == 1 else None
 
@@ -344,12 +342,12 @@ def _plan(layers: Sequence[Layer], scales: Mapping[str, float]) -> list[tuple[st
                 kept = exact or set(scales.values()) == {1.0} or part == "magnitude"
                 name = layer.name + _PARTS[part][0]
                 plan.append((name, tensor, scales[layer.name] if scaled else 1.0, tensor.dtype if kept else "F32"))
-    # Aligned in the file, as the library writes: the widest numbers first.
+    # The widest numbers come first, so that all are aligned in the file, as the library does.
     return sorted(plan, key=lambda entry: (-_SIZES[entry[3]], entry[0]))
 
 
 def _planned(source: Path, alpha: float | None) -> tuple[list[tuple[str, Tensor, float, str]], Copied]:
-    """New name, tensor, factor and new type of number, in the copy's order."""
+    """Yield new name, tensor, factor and new type, in the copy's order."""
     tensors, metadata = read_header(source)
     if not is_lora(tensors):
         kept = [(tensor.name, tensor, 1.0, tensor.dtype) for tensor in tensors]
@@ -367,7 +365,7 @@ def _planned(source: Path, alpha: float | None) -> tuple[list[tuple[str, Tensor,
 
 
 def _network(copied: Copied) -> dict[str, str]:
-    """The keys that only the file's own tensors can say."""
+    """Return the keys that depend on the file's own tensors."""
     if copied.rank is None:
         return {}
     known = {"ss_network_dim": str(copied.rank)}
@@ -392,7 +390,7 @@ def write(
     fresh.unlink(missing_ok=True)
     try:
         with source.open("rb") as original, fresh.open("xb") as file:
-            # The digest is known at the end and always as long.
+            # The digest is only known at the end, and always has the same length.
             file.write(_header(entries, metadata, "0" * 64))
             digest = hashlib.sha256()
             for name, tensor, scale, dtype in plan:
@@ -409,7 +407,7 @@ def write(
 
 
 def _header(entries: Mapping[str, Any], metadata: Mapping[str, str], digest: str) -> bytes:
-    """The bytes before the tensors."""
+    """Return the bytes before the tensors."""
     hashes = {HASHES[0]: f"0x{digest}", HASHES[1]: digest}
     text = json.dumps({"__metadata__": {**metadata, **hashes}, **entries}).encode("ascii")
     text += b" " * (-len(text) % 8)
@@ -441,12 +439,12 @@ def _scaled(chunk: bytes, dtype: str, scale: float, wanted: str, name: str) -> b
         raise UnusableAdapter(f"{_short(name)} is not finite at its trained strength", "not_finite")
     if wanted == "F32":
         return bytes(numbers.astype("<f4").tobytes())
-    # A power of two moves the exponent only, so the lower half of each number is still zero.
+    # A power of two changes only the exponent, so the lower half of each number is still zero.
     return bytes((numbers.view("<u4") >> 16).astype("<u2").tobytes())
 
 
 def _number(path: Path, tensor: Tensor) -> float | None:
-    """The tensor's only number; None where it has another count of them or is no float."""
+    """Return the tensor's only number; None if it has another count of numbers or is not a float."""
     if tensor.end - tensor.begin != _SIZES[tensor.dtype]:
         return None
     with path.open("rb") as file:
@@ -462,7 +460,9 @@ def main() -> int:
     """Write the copy of the finished adapter, or of a checkpoint, into the trainer's output folder; print its name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="folder that the trainer writes to")
-    parser.add_argument("--checkpoint", type=int, help="step of a checkpoint, else the finished adapter is copied")
+    parser.add_argument(
+        "--checkpoint", type=int, help="step of a checkpoint; without it the finished adapter is copied"
+    )
     parser.add_argument("--step", type=int, help="step at which the adapter was finished")
     args = parser.parse_args()
     known = facts(args.output)

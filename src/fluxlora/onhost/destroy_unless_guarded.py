@@ -1,6 +1,6 @@
-"""Ends its own instance when no guard has come in time: whoever rented it may have died. Started by onstart.
+"""Destroys its own instance if no guard is installed in time. onstart runs it, because the renting computer may fail.
 
-Where one has come, this becomes a second one, which waits until the first is gone, with its container for example.
+If a guard is installed, this runs a second one, which waits until the first is gone, for example with its container.
 """
 
 import contextlib
@@ -11,12 +11,12 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 vast, minutes, lease, environ = sys.argv[1:]
-# Whoever has started it again may want to bring another lease first.
+# The computer that has started the instance again may want to send another lease first.
 time.sleep(60 * (min(5.0, float(minutes)) if Path(lease).exists() else float(minutes)))
 own = dict(pair.split("=", 1) for pair in Path(environ).read_text(errors="replace").split("\0") if "=" in pair)
 url = vast.rstrip("/") + "/api/v0/instances/" + own["CONTAINER_ID"] + "/"
 bearer = {"Authorization": "Bearer " + own["CONTAINER_API_KEY"]}
-# Until it is gone, and this with it. Whatever is answered, half a reply or none that is HTTP, it is asked again.
+# The request is repeated until the instance is gone, and this program with it, whatever the answer is.
 while not Path(lease).exists():
     with contextlib.suppress(Exception):
         urlopen(Request(url, headers=bearer, method="DELETE"), timeout=30)

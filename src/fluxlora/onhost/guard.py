@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Ends its own instance when nobody else does: at the end of the lease, or when all is delivered and nobody comes.
+"""Destroys its own instance if no other computer does: at the end of the lease, or some time after the delivery.
 
-The lease ends at a time, which is what the run's budget and deadline leave, or when the instance has moved more bytes
-than that reckons with. What the Hub lacks by then is sent there first: the adapter, or the newest checkpoint of a
-training that is cut short.
-The instance's own key, which vast.ai gives to the first process in it, can destroy this instance and no other.
+The lease ends at a time that follows from the run's budget and deadline, or when the instance has moved more bytes than
+the lease allows. Before that, what is missing on the Hub is sent there: the adapter, or the newest checkpoint of an
+unfinished training. The instance's own key, which vast.ai gives to its first process, can destroy only this instance.
 Standard library only, python 3.8 or newer: this file is copied to the instance and runs there alone.
 """
 
@@ -33,18 +32,18 @@ GB = 1e9
 LOOK_SECONDS = 15
 TIMEOUT_SECONDS = 30
 ADAPTER = "pytorch_lora_weights.safetensors"
-# Beside a finished adapter: the progress it was finished with. Without it, a file of that name may be any checkpoint's.
+# The progress of a finished adapter, beside it. Without it, the adapter's file may be any checkpoint's.
 FINISHED = "fluxlora.json"
-# Beside the trainer's output: what the header of the adapter's copy says of the run.
+# Facts for the header of the adapter's copy, beside the trainer's output.
 FACTS = "adapter.json"
-# A copy of 1 GB is written in seconds; whatever hangs must not keep the lease waiting.
+# Seconds. A copy of 1 GB is written in seconds; a program that hangs must not delay the end of the lease.
 COPY_SECONDS = 120
-# While the Hub does not take it: after how long it is tried again; and how often, before the lease's end has its way or
-# the adapter that the trainer has pushed itself must do.
+# If the Hub refuses: seconds until the next try, and the number of tries. After them the lease ends anyway, or the
+# adapter that the trainer has pushed itself must be enough.
 RETRY_SECONDS = 300
 TRIES = 3
-# For the python that has the trainer's own huggingface_hub: repository, folder, pattern of what stays, patterns of what
-# goes. In one commit: the Hub has all of it or nothing.
+# For the python with the trainer's own huggingface_hub. Arguments: repository, folder, ignored patterns, patterns to
+# send. All in one commit, so the Hub has everything or nothing.
 UPLOAD = """
 import sys
 from huggingface_hub import HfApi
@@ -55,7 +54,7 @@ HfApi().upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns,
 
 
 def lease_over(now: float, lease: Mapping[str, Any], moved: Mapping[str, float]) -> str | None:
-    """Why the lease is over now (seconds since 1970), after so many bytes; none while it is not."""
+    """Return why the lease is over at this time (seconds since 1970) and with these bytes; None if it is not over."""
     if now >= lease["ends_at"]:
         return "the lease has ended"
     for way, said in (("bytes_down", "downloaded"), ("bytes_up", "uploaded")):
@@ -67,31 +66,32 @@ def lease_over(now: float, lease: Mapping[str, Any], moved: Mapping[str, float])
 def reason_to_end(
     now: float, lease: Mapping[str, Any], progress: Mapping[str, Any], delivered: bool, moved: Mapping[str, float]
 ) -> str | None:
-    """Why the instance should end now (times are seconds since 1970); none while it should not."""
+    """Return why the instance must be destroyed now (times are seconds since 1970); None if it must not."""
     if over := lease_over(now, lease, moved):
         return over
     idle = now - progress.get("updated_at", now)
     if progress.get("phase") == "finished" and delivered and idle >= lease["grace_minutes"] * 60:
-        return f"the adapter is delivered and nobody has come for {idle / 60:.0f} minutes"
+        return f"the adapter is delivered, and nobody has fetched it for {idle / 60:.0f} minutes"
     return None
 
 
 def wants_delivery(now: float, lease: Mapping[str, Any], progress: Mapping[str, Any], over: bool) -> bool:
-    """Whether it is time to send to the Hub what it lacks, because nobody else will."""
+    """Return whether to send now what is missing on the Hub, because no other computer does."""
     abandoned = now - progress.get("updated_at", now) >= lease["grace_minutes"] * 60
     return over or (progress.get("phase") == "finished" and abandoned)
 
 
 def delivery_seconds(now: float, lease: Mapping[str, Any], over: bool) -> float:
-    """How long sending may take: once the lease is over its own time, before that no longer than until it ends."""
+    """Return the longest time for sending, in seconds: its own time after the lease's end, before that until the
+    end."""
     whole = float(lease["delivery_minutes"]) * 60
     return whole if over else max(min(whole, lease["ends_at"] - now), 1.0)
 
 
 def sendable(progress: Mapping[str, Any]) -> tuple[Any, bool, int]:
-    """What there is to send: of which training, whether it is finished, its newest checkpoint.
+    """Return what can be sent: the training, whether it is finished, and its newest checkpoint.
 
-    So the same is not sent twice, and another training's is.
+    With this, the same is not sent twice, but a new training's result is.
     """
     return (progress.get("started_at"), progress.get("phase") == "finished", max(progress.get("checkpoints") or [0]))
 
@@ -99,9 +99,9 @@ def sendable(progress: Mapping[str, Any]) -> tuple[Any, bool, int]:
 def deliver(
     lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str], seconds: float
 ) -> tuple[bool | None, str]:
-    """Send the finished adapter to the Hub, or else the newest whole checkpoint.
+    """Send the finished adapter to the Hub, otherwise the newest complete checkpoint.
 
-    Whether it did, None where it never will; and what to say.
+    Return True if it was sent, False to retry, None if it is impossible; and a message.
     """
     _, finished, newest = sendable(progress)
     if finished:
@@ -135,9 +135,9 @@ def deliver(
 
 
 def copied(lease: Mapping[str, Any], arguments: Sequence[str]) -> Path | None:
-    """The copy that every program loads, beside the trainer's own file; None where there is none.
+    """Write the copy that every program loads, beside the trainer's own file; None if that fails.
 
-    Without it the trainer's own file is delivered all the same.
+    Without it the trainer's own file is still delivered.
     """
     program = str(Path(__file__).with_name("adapter_copy.py"))
     try:
@@ -150,14 +150,14 @@ def copied(lease: Mapping[str, Any], arguments: Sequence[str]) -> Path | None:
             text=True,
         )
         return Path(lease["output_dir"]) / done.stdout.splitlines()[0]
-    # IndexError: the program has ended well and named no file, which must not end the guard.
+    # IndexError: the program succeeded without printing a file, which must not end the guard.
     except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
         print(f"No copy for other programs was made: {type(error).__name__}", flush=True)
         return None
 
 
 def delivered(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Mapping[str, str]) -> bool:
-    """Whether the Hub holds the very adapter that lies here, by its sha256."""
+    """Return whether the Hub has exactly the local adapter, by its sha256."""
     try:
         digest = hashlib.sha256(Path(str(progress.get("adapter"))).read_bytes()).hexdigest()
         hub = (tokens.get("HF_ENDPOINT") or HUB).rstrip("/")
@@ -174,7 +174,7 @@ def delivered(lease: Mapping[str, Any], progress: Mapping[str, Any], tokens: Map
 
 
 def destroy(vast: str, own: Mapping[str, str]) -> None:
-    """Ask vast.ai to destroy this instance. Raises OSError or ValueError when it did not agree."""
+    """Ask vast.ai to destroy this instance. Raises OSError or ValueError if it does not agree."""
     url = f"{vast.rstrip('/')}/api/v0/instances/{own['CONTAINER_ID']}/"
     with _open("DELETE", url, {"Authorization": f"Bearer {own['CONTAINER_API_KEY']}"}) as answer:
         if not _object(answer).get("success"):
@@ -182,15 +182,15 @@ def destroy(vast: str, own: Mapping[str, str]) -> None:
 
 
 def identity(environ: Path = Path("/proc/1/environ")) -> dict[str, str]:
-    """The variables of the instance's first process: ssh sessions don't get them."""
+    """Return the variables of the instance's first process, which ssh sessions don't get."""
     pairs = environ.read_bytes().decode("utf-8", "replace").split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
 def counted(meter: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, Any]:
-    """The meter, moved on to what the kernel counts now; its counters begin anew with each start of the instance."""
+    """Return the meter with the kernel's present counters added; they start at 0 with each start of the instance."""
     known = meter.get("counters") or {}
-    # Before the guard's first look nothing is known, and after a start of the instance everything is new.
+    # At the guard's first count nothing is known, and after a start of the instance all counted bytes are new.
     base = known if known.get("start") == counters["start"] else {} if known else counters
     ways = ("bytes_down", "bytes_up")
     return {
@@ -200,7 +200,8 @@ def counted(meter: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, 
 
 
 def counters(proc: Path = Path("/proc")) -> dict[str, Any]:
-    """What the network interfaces have moved since the first process started, and when that was (the kernel's ticks).
+    """Return the bytes of the network interfaces since the first process started, and its start (in the kernel's
+    ticks).
 
     Raises OSError.
     """
@@ -214,7 +215,7 @@ def counters(proc: Path = Path("/proc")) -> dict[str, Any]:
 
 
 def count(file: Path) -> dict[str, Any]:
-    """The meter of bytes, read, moved on and written."""
+    """Read the meter of bytes, add the new ones, and write it."""
     meter = _read(file)
     try:
         meter = counted(meter, counters())
@@ -228,7 +229,7 @@ def count(file: Path) -> dict[str, Any]:
 
 @dataclass
 class Delivery:
-    """What has been sent of a training, and when what the Hub did not take may be tried again."""
+    """What has been sent of a training, and when a failed delivery may be tried again."""
 
     sent: Any = None
     tries: int = 0
@@ -237,28 +238,28 @@ class Delivery:
     _over_since: float = 0.0
 
     def check(self, now: float, what: Any, over: bool) -> None:
-        """The lease's end has tries of its own, and so has what is new."""
+        """Start counting tries again for a new result, and for the end of the lease."""
         self._over_since = (self._over_since or now) if over else 0.0
         if self._of != (what, over):
             self._of, self.tries, self._next = (what, over), 0, 0.0
 
     def seconds(self, now: float, lease: Mapping[str, Any], over: bool) -> float:
-        """How long sending may still take."""
+        """Return how long sending may still take, in seconds."""
         return delivery_seconds(now, lease, over) - (now - self._over_since if over else 0.0)
 
     def hopeless(self, seconds: float) -> bool:
-        """Whether the lease's end must not wait for it any longer."""
+        """Whether the end of the lease must not wait for the delivery any longer."""
         return self.tries >= TRIES or seconds <= 0
 
     def due(self, now: float) -> bool:
-        """Whether it may be tried, which counts as a try."""
+        """Return whether a try is allowed now, and count it."""
         if now < self._next:
             return False
         self.tries, self._next = self.tries + 1, now + RETRY_SECONDS
         return True
 
     def note(self, what: Any, arrived: bool | None) -> None:
-        """What became of a try."""
+        """Record the result of a try."""
         if arrived:
             self.sent = what
         elif arrived is None:
@@ -266,8 +267,8 @@ class Delivery:
 
 
 def watch(state: Path) -> None:
-    """Look until there is a reason, deliver, then ask until the instance is gone, and this program with it."""
-    # The container's start leads to one as well, see destroy_unless_guarded.py: it waits here until the other is gone.
+    """Poll until there is a reason, deliver, then ask vast.ai until the instance is gone, and this program with it."""
+    # The container's start runs a guard, too, see destroy_unless_guarded.py: it waits here until the other one is gone.
     alone = (state / "guard.lock").open("w", encoding="utf-8")
     fcntl.flock(alone, fcntl.LOCK_EX)
     said, hub_has_it, delivery = "", False, Delivery()
@@ -276,15 +277,15 @@ def watch(state: Path) -> None:
         moved = count(state / "meter.json")
         now, tokens, what = time.time(), _variables(state / "train.env"), sendable(progress)
         _, finished, _ = what
-        # What is on the Hub stays there: once is enough.
+        # A result on the Hub stays there, so once is enough.
         hub_has_it = finished and (hub_has_it or delivered(lease, progress, tokens))
         if "ends_at" in lease:
-            # By the clock of who wrote it.
+            # By the clock of the computer that wrote the lease.
             lease["ends_at"] += lease.get("clock_ahead_seconds", 0)
             over = lease_over(now, lease, moved) is not None
             delivery.check(now, what, over)
             seconds = delivery.seconds(now, lease, over)
-            # An adapter that the trainer has pushed itself is there already; that it is finished nobody has said.
+            # An adapter that the trainer has pushed itself is already there, but not marked as finished.
             wanted = delivery.sent != what and wants_delivery(now, lease, progress, over)
             waits = wanted and over and not delivery.hopeless(seconds)
             if (waits or (wanted and not over)) and delivery.due(now):
@@ -292,21 +293,22 @@ def watch(state: Path) -> None:
                 arrived, sentence = deliver(lease, progress, tokens, seconds)
                 delivery.note(what, arrived)
                 said = _say(sentence, said)
-                # That took a while: the lease may have been prolonged, and another training be going on.
+                # This took some time: the lease may have been extended, and another training may be running.
                 continue
             done = delivery.sent == what or (hub_has_it and delivery.tries >= TRIES)
             reason = None if waits else reason_to_end(now, lease, progress, finished and done, moved)
             if reason:
-                # Nothing is sent any more, and whose disk this is tomorrow is unknown.
+                # Nothing more is sent, and another customer may get this disk.
                 (state / "train.env").unlink(missing_ok=True)
                 said = _say(f"{reason}: {_destroyed(lease)}", said)
         time.sleep(LOOK_SECONDS)
 
 
 def _end_training(lease: Mapping[str, Any]) -> None:
-    """So that no checkpoint is replaced while it is sent; its supervisor ends the trainer within seconds."""
+    """End the training, so that no checkpoint is replaced while it is sent; the supervisor ends the trainer in
+    seconds."""
     command = ["tmux", "kill-session", "-t", f"={lease['training_session']}"]
-    # Where there is no tmux nothing trains.
+    # Without tmux no training runs.
     with contextlib.suppress(OSError):
         subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
 
@@ -320,14 +322,14 @@ def _destroyed(lease: Mapping[str, Any]) -> str:
 
 
 def _say(text: str, said: str) -> str:
-    """Each thing once."""
+    """Print a message, but not the same one twice."""
     if text != said:
         print(f"{time.strftime('%F %T')} {text}", flush=True)
     return text
 
 
 def main() -> int:
-    """0 when asked to check and the instance can end itself, 1 when it cannot."""
+    """Return 0 if a check finds that the instance can destroy itself, 1 if it cannot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["watch", "check"])
     parser.add_argument("--state", type=Path, required=True, help="folder of lease.json and progress.json")
@@ -342,7 +344,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _open(method: str, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
-    """The answer, to be read. Raises OSError, also for one that breaks off or is no HTTP."""
+    """Yield the answer for reading. Raises OSError, also for an answer that breaks off or is not HTTP."""
     request = urllib.request.Request(url, headers=dict(headers), method=method)
     try:
         with urllib.request.build_opener(_KeepToken).open(request, timeout=TIMEOUT_SECONDS) as answer:
@@ -354,7 +356,7 @@ def _open(method: str, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
 def _object(answer: Any) -> dict[str, Any]:
     told = json.load(answer)
     if not isinstance(told, dict):
-        raise ValueError("no object was answered")
+        raise ValueError("the answer is not an object")
     return told
 
 

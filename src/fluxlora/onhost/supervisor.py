@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs the trainer on the instance, says where it is, and judges by its files whether it succeeded.
+"""Runs the trainer on the instance, reports its progress, and decides by its files whether it succeeded.
 
-SimpleTuner 3.1.6 exits 0 when it fails, so the exit status decides nothing but one thing: a trainer that was killed is
-started again and resumes from its last checkpoint, one that failed by itself is not.
+SimpleTuner 3.1.6 exits with 0 when it fails, so the exit status only decides about a restart: a trainer that was killed
+is started again and resumes from its last checkpoint, one that failed by itself is not.
 
 Standard library only, python 3.9 or newer: this file is copied to the instance and runs there alone.
 """
@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 ADAPTER = "pytorch_lora_weights.safetensors"
-# Every process of the trainer inherits this variable: the official command line starts its trainer in a new session,
-# so neither a process group nor the family tree finds all of them once one in the middle has died.
+# Every process of the trainer inherits this variable. The official command starts its trainer in a new session, so
+# neither a process group nor parent ids find all processes if one in the middle has died.
 MARK = "FLUXLORA_SUPERVISED"
 GRACE_SECONDS = 10
 HEARTBEAT_SECONDS = 0.5
@@ -45,14 +45,15 @@ _BAR = re.compile(
 )
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b(?::|$)")
 _COMPLAINT = re.compile(r"\[(?:ERROR|CRITICAL)\]|^\S+: error: |^Error: ")
-# In the words of the launcher for one GPU; and for several, where the cause comes after what it has ended itself.
+# The message of the launcher for one GPU; and for several, where the cause comes after the processes that it ended.
 _KILLED = re.compile(r"died with <Signals\.(SIG\w+)|Signal \d+ \((SIG\w+)\) received by PID")
-# Of the variables whose values are never shown; settings/credentials.py, which this machine does not have, knows more.
+# Parts of names of variables whose values are never printed; settings/credentials.py, which this machine does not have,
+# has more.
 SECRET_NAMES = "TOKEN|KEY|SECRET|PASSW|PASSPHRASE|CREDENTIAL"
 _CAUSE = "Root Cause (first observed failure)"
 _LAUNCHERS = ("subprocess.CalledProcessError", "torch.distributed.elastic.multiprocessing.errors.ChildFailedError")
 _CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]{0,8})")
-# The trainer's holds some hundred bytes, and the names of the files it has seen in this epoch.
+# The trainer's file has some hundred bytes, and the names of the files that it has seen in this epoch.
 _LARGEST_STATE_BYTES = 100_000_000
 _STAGES = {
     "benchmark_base_model": "validating",
@@ -64,7 +65,7 @@ _STAGES = {
 
 
 class Progress:
-    """What is known of the training, kept in one small file that is replaced whole."""
+    """The progress of the training, in one small file that is replaced in one step."""
 
     def __init__(self, path: Path, output: Path, secrets: Iterable[str] = ()) -> None:
         now = time.time()
@@ -98,20 +99,20 @@ class Progress:
         self._step_seconds: deque[float] = deque(maxlen=20)
 
     def new_attempt(self) -> None:
-        """Forget what the last attempt said; the next goes on from its last checkpoint."""
+        """Forget the messages of the last attempt; the next one resumes from its last checkpoint."""
         with self.lock:
             self.facts["step"] = max(checkpoints(self.output), default=0)
             self.complaints.clear()
             self.traceback, self.failure, self.killed_by, self._last_step = [], [], None, None
 
     def hide(self, text: str) -> str:
-        """The text without the tokens the trainer was given."""
+        """Return the text without the trainer's tokens."""
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
 
     def event(self, event: dict[str, Any]) -> None:
-        """One of SimpleTuner's raw webhooks."""
+        """Process one of SimpleTuner's raw webhooks."""
         with self.lock:
             kind = event.get("type")
             if kind == "training.status":
@@ -129,14 +130,14 @@ class Progress:
                 self._phase("training")
 
     def line(self, text: str) -> bool:
-        """One line of the trainer's output; true when it belongs in the log."""
+        """Process one line of the trainer's output; return whether it belongs in the log."""
         text = _ANSI.sub("", text).rstrip()
         with self.lock:
             if bar := _BAR.search(text):
                 values = dict(pair.split("=", 1) for pair in bar["values"].split(", ") if "=" in pair)
                 news = int(bar["step"]) != self.facts["step"] or "step_loss" in values
                 self._step(int(bar["step"]), int(bar["steps"]), int(bar["epoch"]))
-                # The bar rounds; it is all there is when the webhooks don't come.
+                # The progress bar is rounded; it is only used if the webhooks don't arrive.
                 if not self._heard:
                     self._number("lr", values.get("lr"))
                     self._number("loss", values.get("step_loss"))
@@ -145,7 +146,7 @@ class Progress:
                 self._in_traceback, self.traceback = True, []
             elif self._in_traceback and text and not text.startswith(" "):
                 self._in_traceback = False
-                # The launcher's own exception says no more than that the trainer has ended.
+                # The launcher's own exception only says that the trainer has ended.
                 self.traceback = [] if text.startswith(_LAUNCHERS) else [*self.traceback[-4:], text]
             elif self._in_traceback:
                 self.traceback.append(text)
@@ -158,14 +159,14 @@ class Progress:
         return bool(text)
 
     def errors(self) -> list[str]:
-        """The trainer's own words on what went wrong: its complaints, then the exception and the calls before it."""
+        """Return the trainer's own error messages, then the exception and the calls before it."""
         with self.lock:
             lines = [*self.complaints, *(self.failure or self.traceback)]
-        # Lines of ^ point into the line above them, which people don't see here.
+        # Lines of ^ point into the line above them, which is not printed here.
         return [self.hide(line)[:500] for line in dict.fromkeys(lines) if line.strip(" ^~")][-20:]
 
     def write(self, phase: str | None = None, **facts: Any) -> None:
-        """Replace the file by what is known now."""
+        """Replace the file by the present progress."""
         with self.lock:
             if phase:
                 self._phase(phase)
@@ -184,7 +185,7 @@ class Progress:
         elif data.get("status") == "running" and progress.get("current") is not None:
             metrics = progress.get("metrics") or {}
             if not self._heard:
-                # The bar may have been quicker with the first loss, which it rounds.
+                # The progress bar may have had the first loss earlier, but rounded.
                 self._heard, self.facts["first_loss"] = True, None
             self._phase("training")
             self._step(int(progress["current"]), int(progress.get("total") or 0), int(metrics.get("epoch") or 0))
@@ -197,7 +198,7 @@ class Progress:
             self._phase("training")
         if self._last_step and step > self._last_step[0]:
             self._step_seconds.append((now - self._last_step[1]) / (step - self._last_step[0]))
-            # The median: checkpoints and validations lie between some steps, and are not the steps' own time.
+            # The median, because the time between some steps includes checkpoints and validations.
             self.facts["seconds_per_step"] = round(statistics.median(self._step_seconds), 3)
         if not self._last_step or step > self._last_step[0]:
             self._last_step = (step, now)
@@ -213,16 +214,16 @@ class Progress:
 
 
 def checkpoints(output: Path) -> list[int]:
-    """The steps whose checkpoints are whole: the trainer gives one its name when all of it is written.
+    """Return the steps whose checkpoints are complete: the trainer renames a checkpoint when it is written.
 
-    At home training_state.json is the last of a checkpoint's files that rsync brings. A name that is not written as
-    the trainer writes it, such as checkpoint-012, is none: the folder is found again by its step.
+    In a download, training_state.json is the last of a checkpoint's files. A name in another form than the
+    trainer's, such as checkpoint-012, does not count, because the folder is later found by its step.
     """
     steps = []
     for state in output.glob("checkpoint-*/training_state.json"):
         name = _CHECKPOINT.fullmatch(state.parent.name)
         try:
-            # A FIFO would be waited for.
+            # A FIFO would block.
             if not name or not state.is_file() or state.stat().st_size > _LARGEST_STATE_BYTES:
                 continue
             json.loads(state.read_text(encoding="utf-8"))
@@ -233,7 +234,7 @@ def checkpoints(output: Path) -> list[int]:
 
 
 def adapter_problem(path: Path, not_before: float) -> str | None:
-    """Why this is not the adapter of a training that began at that time (epoch seconds); none when it is."""
+    """Return why this is not the adapter of a training that started at this time (epoch seconds); None if it is."""
     try:
         stat = path.stat()
         with path.open("rb") as file:
@@ -245,25 +246,25 @@ def adapter_problem(path: Path, not_before: float) -> str | None:
         return f"{path} was not written"
     except (OSError, ValueError, struct.error) as error:
         return f"{path} cannot be read: {error}"
-    # File systems round times; a second is more than any of them.
+    # File systems round times, by less than a second.
     if stat.st_mtime < not_before - 1:
         return f"{path} is older than this training"
     tensors = [value for name, value in header.items() if name != "__metadata__"]
     if not tensors:
-        return f"{path} holds no tensor"
+        return f"{path} has no tensor"
     if 8 + length + max(tensor["data_offsets"][1] for tensor in tensors) != stat.st_size:
         return f"{path} is cut off"
     return None
 
 
 class Listener(BaseHTTPRequestHandler):
-    """Takes SimpleTuner's raw webhooks."""
+    """Receives SimpleTuner's raw webhooks."""
 
     progress: Progress
-    timeout = 5  # s, for whoever connects and says nothing
+    timeout = 5  # s, for a client that connects and sends nothing
 
     def do_POST(self) -> None:
-        """Answer at once: the trainer waits for it."""
+        """Answer immediately, because the trainer waits for it."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.send_response(204)
         self.end_headers()
@@ -275,19 +276,19 @@ class Listener(BaseHTTPRequestHandler):
             self.progress.event(event)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Each request would be a line between the trainer's own."""
+        """Print nothing: each request would be a line between the trainer's own."""
 
 
 def listen(progress: Progress) -> HTTPServer:
-    """A listener on a free port of the loopback."""
-    # One request after the other: with a thread for each, a step could be told before the one it follows.
+    """Yield a listener on a free port of the loopback address."""
+    # One request after the other: with threads, a step could be processed before the previous one.
     server = HTTPServer(("127.0.0.1", 0), type("BoundListener", (Listener,), {"progress": progress}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
 
 def supervised(state: Path) -> list[int]:
-    """The living processes of the trainer that is, or was, supervised with this folder."""
+    """Return the running processes of the trainer that is, or was, supervised with this folder."""
     mark, found = f"{MARK}={state}".encode(), []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -299,7 +300,7 @@ def supervised(state: Path) -> list[int]:
 
 
 def end_all(state: Path) -> None:
-    """End every process of the trainer, first politely; zombies have no environment and so don't count."""
+    """End every process of the trainer, first with SIGTERM; zombies have no environment and so don't count."""
     for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
         for pid in supervised(state):
             try:
@@ -316,7 +317,7 @@ def end_all(state: Path) -> None:
 
 
 def environment(file: Path | None, venv: Path | None) -> dict[str, str]:
-    """The variables of a file of NAME=VALUE lines, quoted for the shell, and those of an active virtual environment."""
+    """Return the variables of a file of NAME=VALUE lines, quoted for the shell, and those of an active environment."""
     words = shlex.split(file.read_text(encoding="utf-8"), comments=True) if file else []
     variables = dict(word.split("=", 1) for word in words)
     if venv:
@@ -327,9 +328,10 @@ def environment(file: Path | None, venv: Path | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def shown(token: str, path: Path) -> Iterator[None]:
-    """Show a token under a path for so long: SimpleTuner 3.1.6 pushes with what it reads there, and with that alone.
+    """Make a token readable under a path meanwhile: SimpleTuner 3.1.6 pushes only with the token that it reads
+    there.
 
-    The file behind the link has no name, so nothing is left of it when this program ends, however it does.
+    The file behind the link has no name, so nothing of it remains when this program ends in any way.
     """
     memory = Path("/dev/shm")
     with tempfile.TemporaryFile("w", dir=memory if memory.is_dir() else None) as nameless:
@@ -346,7 +348,7 @@ def shown(token: str, path: Path) -> Iterator[None]:
 
 
 class Supervisor:
-    """One training from its start to its verdict."""
+    """One training from its start to its result."""
 
     def __init__(self, state: Path, output: Path, command: list[str], env: dict[str, str]) -> None:
         self.state, self.output, self.command, self.env = state, output, command, env
@@ -355,7 +357,7 @@ class Supervisor:
         self.stopped: str | None = None
 
     def run(self, restarts: int) -> bool:
-        """Whether the training ended with a whole adapter."""
+        """Train, and return whether the training ended with a complete adapter."""
         end_all(self.state)
         self.progress.write()
         server = listen(self.progress)
@@ -406,7 +408,7 @@ class Supervisor:
             self.progress.write()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(HEARTBEAT_SECONDS)
-        # What survived its parent must not train beside the next attempt, nor hold the pipe open.
+        # A process that survived its parent must neither train beside the next attempt nor keep the pipe open.
         end_all(self.state)
         reader.join(GRACE_SECONDS)
         return child.returncode
@@ -445,7 +447,7 @@ class Supervisor:
 
 
 def killer(code: int) -> str | None:
-    """The signal behind an exit status: a negative one, or what a shell (128 + n) or sys.exit(-n) make of it."""
+    """Return the signal behind an exit status: a negative one, or that of a shell (128 + n) or of sys.exit(-n)."""
     number = -code if code < 0 else code - 128 if 128 < code <= 192 else 256 - code if code > 192 else 0
     try:
         return signal.Signals(number).name if number else None
@@ -454,12 +456,12 @@ def killer(code: int) -> str | None:
 
 
 def main() -> int:
-    """0 when the training ended with a whole adapter, 1 when not, 3 when another one runs with the same folder."""
+    """Return 0 if the training ended with a complete adapter, 1 if not, 3 if another one runs with the same folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["run"])
     parser.add_argument("--state", type=Path, required=True, help="folder of progress.json and training.log")
     parser.add_argument("--output", type=Path, required=True, help="the trainer's output_dir")
-    parser.add_argument("--env-file", type=Path, help="NAME=VALUE lines for the trainer alone")
+    parser.add_argument("--env-file", type=Path, help="NAME=VALUE lines only for the trainer")
     parser.add_argument("--hub-token", type=Path, help="where the trainer looks for the Hub's token")
     parser.add_argument("--venv", type=Path, help="virtual environment with the trainer's programs")
     parser.add_argument("--restarts", type=int, default=2, help="how often a killed trainer is started again")
