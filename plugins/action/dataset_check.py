@@ -1,4 +1,4 @@
-"""Looks at every picture and caption of a dataset, and shows how far it is: a module could not."""
+"""Checks every image and caption of a dataset and prints its progress, which a module cannot do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fluxlora.errors import FluxloraError
 from fluxlora.plan.check import check
 
 display = Display()
-# Between two lines of progress.
+# Seconds between two lines of progress.
 _SECONDS = 1.0
 
 
@@ -24,7 +24,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what was found; only a folder without pictures is a failure."""
+        """Return the findings; only a folder without images is a failure."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, args = self.validate_argument_spec(
             {

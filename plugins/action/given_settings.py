@@ -1,4 +1,4 @@
-"""Reads the variables that this call was given with -e: only the controller knows them, a module could not."""
+"""Reads the variables that this call got with -e, which only the controller knows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 class ActionModule(ActionBase):  # type: ignore[misc]
     """See plugins/modules/given_settings.py for the documentation.
 
-    To use it in a playbook: `given_settings:` with `register: given`; `given.settings` is then a mapping of names to
-    values, and `given.withheld` the names whose values are secret. `variables.known(project)` says of each
-    name its type and who reads it.
+    To use it in a playbook: `given_settings:` with `register: given`; `given.settings` is then a mapping of names
+    to values, and `given.withheld` the names whose values are secret. `variables.known(project)` has the type of
+    each name, and what reads it.
     """
 
     _requires_connection = False
@@ -32,7 +32,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         given: dict[str, Any] = load_extra_vars(self._loader)
         secrets = {name for name, variable in known(PROJECT).items() if variable.secret}
         withheld = sorted(name for name, value in given.items() if name in secrets or _is_encrypted(value))
-        # Through JSON they lose Ansible's mark of trust, and are no longer templates where they are used.
+        # The conversion to JSON removes Ansible's mark of trust, so they are not evaluated as templates where they are
+        # used.
         settings = json.loads(json.dumps({name: given[name] for name in given if name not in withheld}, default=str))
         return result | {"changed": False, "settings": settings, "withheld": withheld}
 

@@ -1,4 +1,4 @@
-"""Checks the merged variables of a host against the specifications of all roles: a module sees no variables."""
+"""Checks the merged variables of a host against the specifications of all roles; a module does not get variables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return, or fail with a sentence for each variable that is missing or of a wrong type."""
+        """Return, or fail with a sentence for each variable that is missing or has a wrong type."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         there = task_vars or {}
         try:
@@ -35,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result | {"failed": True, "msg": "\n".join(wrong), "errors": wrong, "code": "bad_settings"}
 
     def _evaluated(self, name: str, value: Any) -> Setting | None:
-        """None for what is defined on an instance only."""
+        """Return the value of a template; None if it is only defined on an instance."""
         try:
             return Setting(name, self._templar.template(value))
         except AnsibleError:

@@ -1,4 +1,4 @@
-"""Follows a training until it ends, shows each step, and brings checkpoints home as they appear."""
+"""Follows a training until it ends, prints each step, and downloads checkpoints as they appear."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fluxlora.untrusted.schemas import (
 from fluxlora.vast.client import Vast
 
 COSTS_EVERY_SECONDS = 600
-# Of what was left on the host so many are named.
+# How many refused files are named.
 LEFT_OUT_SHOWN = 5
 
 display = Display()
@@ -43,7 +43,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return when the training has finished, failed, or can no longer be seen."""
+        """Return when the training has finished or failed, or no longer answers."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         args = self._task.args
         try:
@@ -59,11 +59,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         first_loss: float | None = None
         controller = os.getppid()
         while time.monotonic() < deadline:
-            # This worker outlives a controller that is killed, and would be in the way of the next one.
+            # This worker survives a controller that is killed, and would disturb the next one.
             if os.getppid() != controller:
-                return result | self._failure("controller_lost", f"Nobody is left to be told of {host}.")
+                return result | self._failure("controller_lost", f"The controller that followed {host} is gone.")
             try:
-                progress, files = self._look(host, state, session)
+                progress, files = self._progress(host, state, session)
             except AnsibleConnectionFailure as error:
                 if lost := _loss(args):
                     display.display(f"{host}: its instance was {lost}")
@@ -75,15 +75,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if (line := progress.line()) != shown:
                 display.display(f"{host}: {line}")
                 shown = line
-            costs.tell(*files, last=progress.ended or not progress.alive)
+            costs.report(*files, last=progress.ended or not progress.alive)
             first_loss = progress.loss if first_loss is None else first_loss
             fetched |= arrivals.download(set(progress.checkpoints) - fetched, ended=progress.ended)
             if progress.phase == "finished":
                 return result | {"changed": False, "progress": progress.as_facts(), "first_loss": first_loss}
             if progress.phase == "failed":
-                # Set off from our own lines: the host has written them.
+                # Indented, because the host has written them.
                 reasons = [f"  {line}" for line in progress.errors]
-                reasons = reasons or [f"the trainer left no reason; its log is {state}/training.log"]
+                reasons = reasons or [f"the trainer gave no reason; its log is {state}/training.log"]
                 sentence = "\n".join([f"The training of {host} failed:", *reasons])
                 return result | self._failure("training_failed", sentence)
             if not progress.alive:
@@ -93,20 +93,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             time.sleep(interval)
         return result | self._failure("timeout", f"{host} was still training after {args['timeout_hours']} hours.")
 
-    def _look(self, host: str, state: str, session: str) -> tuple[Progress, list[str]]:
-        """How far it is, and the texts of the guard's lease and meter. Raises MalformedError.
+    def _progress(self, host: str, state: str, session: str) -> tuple[Progress, list[str]]:
+        """Return the progress, and the texts of the guard's lease and meter. Raises MalformedError.
 
-        One short command over the open connection; a module would cost a hundred times its bytes.
+        This is one short command over the open connection; a module would need a hundred times its bytes.
         """
         files = (f"{shlex.quote(state)}/{name}.json" for name in ("progress", "lease", "meter"))
         done = self._low_level_execute_command(
             f"tmux has-session -t {shlex.quote(session)} 2>/dev/null && echo alive || echo gone; "
             + "; ".join(f"printf '\\036'; head -c {LARGEST_BYTES + 1} {file} 2>/dev/null" for file in files)
         )
-        # Between the files stands the character that is made for it, which JSON never holds.
+        # The files are separated by the control character for records, which JSON never contains.
         parts = done["stdout"].split("\x1e")
         if len(parts) != 4:
-            raise malformed(f"What the instance of {host} answered", "it is not three files")
+            raise malformed(f"The answer of the instance of {host}", "it is not three files")
         alive, text, *guards = parts
         source = f"progress.json on the instance of {host}"
         return Progress(read(ProgressRecord, text, source) if text.strip() else None, alive.strip() == "alive"), guards
@@ -117,7 +117,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _loss(args: dict[str, Any]) -> str:
-    """How the instance was taken away, where vast.ai says that it was."""
+    """Return how the instance was taken away, if vast.ai says so."""
     if not args.get("instance_id"):
         return ""
     try:
@@ -127,7 +127,7 @@ def _loss(args: dict[str, Any]) -> str:
 
 
 class Arrivals:
-    """What comes home while it trains, and how much more may."""
+    """The downloads during the training, and the remaining limits."""
 
     def __init__(self, args: dict[str, Any], host: str) -> None:
         self._target, self._host = SshTarget(**args["ssh"]), host
@@ -138,32 +138,32 @@ class Arrivals:
         )
 
     def download(self, new: set[int], *, ended: bool) -> set[int]:
-        """Fetch while it trains, so that a host that dies takes no checkpoint with it; the last word is fetch.yml's."""
+        """Download new checkpoints, so that they are not lost if the host fails; fetch.yml makes the final download."""
         if not new or ended:
             return set()
         try:
             pulled = pull(self._target, self._remote, self._local, excludes=self._excludes, bound=self._bound)
         except FluxloraError as error:
             display.warning(
-                f"{self._host}: checkpoint {max(new)} did not come home, the next try is with the next: {error}"
+                f"{self._host}: checkpoint {max(new)} was not downloaded, it is tried again with the next one: {error}"
             )
             return set()
         self._bound = pulled.left_of(self._bound)
         for sentence in pulled.left_out[:LEFT_OUT_SHOWN]:
             display.warning(f"{self._host}: {sentence}")
-        display.display(f"{self._host}: checkpoint {max(new)} is home, in {self._local}")
+        display.display(f"{self._host}: checkpoint {max(new)} is downloaded, in {self._local}")
         return new
 
 
 class Costs:
-    """What it has cost, told at the start, now and then, and at the end."""
+    """The cost of the run, printed at the start, at intervals, and at the end."""
 
     def __init__(self, host: str) -> None:
         self._host = host
         self._next = 0.0
 
-    def tell(self, lease: str, moved: str, *, last: bool) -> None:
-        """By the texts of the guard's files; nothing where there is no guard, and a warning where one is malformed."""
+    def report(self, lease: str, moved: str, *, last: bool) -> None:
+        """Print the cost by the guard's files; nothing without a guard, and a warning if a file is malformed."""
         if time.monotonic() < self._next and not last:
             return
         self._next = time.monotonic() + COSTS_EVERY_SECONDS
@@ -172,7 +172,7 @@ class Costs:
             known = read(LeaseRecord, lease, f"lease.json {on_it}").as_facts() if lease.strip() else {}
             bytes_moved = read(MeterRecord, moved, f"meter.json {on_it}").as_facts() if moved.strip() else {}
         except MalformedError as error:
-            display.warning(f"{error} What it has cost is not known; see: fluxlora status {self._host}")
+            display.warning(f"{error} The cost is not known; see: fluxlora status {self._host}")
             return
         if account := of_lease(known, bytes_moved, now=time.time()):
             display.display(f"{self._host}: {account.line()}")

@@ -1,4 +1,4 @@
-"""Reads how far a training is, and lets nothing of what the instance answers through that is not a training's."""
+"""Reads the progress of a training, and validates the instance's answer."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the status, the progress and its lines; what is malformed is a failure."""
+        """Return the status, the progress and its lines; a malformed answer is a failure."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         known = task_vars or {}
         host = known["inventory_hostname"]
-        # The module runs there: everything in its answer is the host's to choose.
+        # The module runs on the instance, so the host can return anything.
         answer = self._execute_module(module_name="training_info", task_vars=task_vars)
         if answer.get("failed") or answer.get("unreachable"):
             told = {"msg": one_line(answer.get("msg"), 1000), "unreachable": bool(answer.get("unreachable"))}
@@ -32,7 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         source = f"progress.json on the instance of {host}"
         try:
             if not isinstance(text, str):
-                raise malformed(source, "it was not returned as a text")
+                raise malformed(source, "it was not returned as text")
             progress = Progress(read(ProgressRecord, text, source) if text.strip() else None, alive)
         except FluxloraError as error:
             hint = still_costs(host, known.get("vastai_id"), known.get("vastai_price_per_hour"))

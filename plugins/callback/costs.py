@@ -1,4 +1,4 @@
-"""Says, after a play that went wrong, which instances still cost money and how to end that."""
+"""Prints after a failure which instances still cost money, and the command that destroys them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fluxlora.money.spending import still_costs
 DOCUMENTATION = """
 name: costs
 type: aggregate
-short_description: names the instances that still cost money when a run fails
+short_description: Names the instances that still cost money after a failure
 description:
-  - After a failed or unreachable host it prints the instance's id, what it costs an hour and has cost,
-    and the command that ends it.
+  - After a failed or unreachable host it prints the instance's id, its price per hour, its cost so far,
+    and the command that destroys it.
 requirements:
   - enabled in ansible.cfg
 options: {}
@@ -22,7 +22,7 @@ options: {}
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """One sentence for each instance that a failed run leaves behind."""
+    """Prints one sentence for each instance that a failed run leaves behind."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -34,21 +34,21 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._troubled: dict[str, dict[str, Any]] = {}
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """Remember the instance behind the host, or the one the failing module names."""
+        """Remember the host's instance, or the one that the failed module names."""
         if not ignore_errors:
             self._remember(result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        """A host that vanished may still be billed."""
+        """Remember the instance of a host that vanished, because it may still cost money."""
         self._remember(result)
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """An instance that was destroyed since costs nothing any more."""
+        """Forget an instance that was destroyed, because it costs nothing any more."""
         if result.result.get("instance_absent"):
             self._troubled.pop(result.host.get_name(), None)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """Name what still costs money, last, where it is read."""
+        """Print what still costs money, at the end, where users see it."""
         failed = {host for host in stats.processed if (s := stats.summarize(host))["failures"] or s["unreachable"]}
         for host, variables in self._troubled.items():
             if host in failed and variables.get("vastai_id"):

@@ -1,4 +1,4 @@
-"""Refuses, before the first play of a verb, settings that nothing reads and calls that match no run."""
+"""Refuses settings that nothing reads and calls that match no run, before the first play of the project's playbooks."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ from fluxlora.settings.variables import INSTANCE_VARIABLES, Setting, faults, is_
 DOCUMENTATION = """
 name: settings
 type: aggregate
-short_description: refuses unknown settings, and calls that match no run
+short_description: Refuses unknown settings, and calls that match no run
 description:
-  - Looks, before the first play of one of the project's own playbooks, at every variable that was given with -e, and at
-    those of the inventory, the groups and the runs that the call is about. One that nothing reads, or whose value is of
-    a wrong type, ends the call with a sentence that names the nearest one.
-  - A call that matches no run ends likewise, also where --limit leaves out the runs or localhost.
-  - Playbooks of others are left alone. Variables of runs that the call is not about are not looked at.
+  - Before the first play of one of the project's own playbooks, it checks every variable that was given with -e, and
+    those of the inventory, the groups and the runs of the call. If nothing reads a variable, or its value has a wrong
+    type, the call ends with a sentence that names the most similar variable.
+  - A call that matches no run also ends, for example if --limit leaves out the runs or localhost.
+  - Other playbooks are not affected. Variables of other runs than those of the call are not checked.
 requirements:
   - the folder of this file among the callback plugins, as in ansible.cfg
 options: {}
 """
 
 PROJECT = Path(__file__).resolve().parents[2]
-# Through which hosts are reached, and how one becomes another user there.
+# Plugins for connections, and for becoming another user.
 _PLUGINS = (("connection", "ssh"), ("connection", "local"), ("become", "sudo"), ("become", "su"), ("shell", "sh"))
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """One look at all that was given, before anything is done."""
+    """Checks all given settings before anything is done."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "settings"
-    # Nobody who lists other callbacks in ANSIBLE_CALLBACKS_ENABLED switches this one off.
+    # A list of other callbacks in ANSIBLE_CALLBACKS_ENABLED does not switch this one off.
     CALLBACK_NEEDS_ENABLED = False
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        """End the call where a setting or the choice of runs is wrong."""
+        """End the call if a setting or the choice of runs is wrong."""
         file = Path(playbook._file_name).resolve()
         plays = playbook.get_plays()
         if not plays or not _is_ours(file):
             return
         try:
-            wrong, costing = _look(file, plays)
+            wrong, costing = _faults_and_costs(file, plays)
         except (AnsibleError, FluxloraError) as error:
             self._refuse([f"{error} {getattr(error, 'hint', '')}".strip()])
-        # Ansible makes a warning of what a callback raises, and goes on with settings at which nobody has looked.
+        # Ansible turns an exception of a callback into a warning, and would continue with unchecked settings.
         except Exception as error:
             self._refuse([f"The settings could not be checked: {type(error).__name__}: {error}"])
         if wrong:
@@ -72,12 +72,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def _refuse(self, sentences: list[str]) -> NoReturn:
         self._display.error("\n".join([*sentences, "Nothing was done."]))
-        # Passes through Ansible, which ends its workers and removes its temporary files.
+        # Ansible does not catch it, but ends its workers and removes its temporary files.
         raise SystemExit(1)
 
 
 class _Given:
-    """What Ansible knows before the first play: the variables that were set, for whom, and the runs there are."""
+    """What Ansible knows before the first play: the variables, the hosts and groups for which they are set, and the
+    runs."""
 
     def __init__(self, play: Any, verb: str) -> None:
         self._manager = play.get_variable_manager()
@@ -88,7 +89,7 @@ class _Given:
         self.call = self._call(verb)
 
     def settings(self, runs: Sequence[str]) -> list[Setting]:
-        """Every variable that was given with -e, or set for all or for these runs."""
+        """Return every variable that was given with -e, or set for all or for these runs."""
         hosts = {name: self._inventory.hosts.get(name) or Host(name) for name in runs}
         found = [Setting(str(name), value) for name, value in self._extra.items()]
         for name in self._groups(hosts):
@@ -107,13 +108,13 @@ class _Given:
         return found
 
     def resolve(self, value: Any) -> Any:
-        """What a template that was given with -e comes to; None where that cannot be said before there are hosts."""
+        """Return the result of a template that was given with -e; None if it is not known before there are hosts."""
         with suppress(AnsibleError):
             return Templar(self._loader, self._common | dict(self._extra)).template(value)
         return None
 
     def costing(self) -> Iterator[str]:
-        """A sentence for each instance of the call's runs."""
+        """Return a sentence for each instance of the call's runs."""
         for run in self.call.runs:
             host = self._inventory.hosts.get(run)
             if host and host.vars.get("vastai_id"):
@@ -140,7 +141,7 @@ class _Given:
         return tuple(dict.fromkeys(entry.run for entry in entries))
 
     def _left(self, limit: str, runs: Sequence[str]) -> frozenset[str]:
-        """What a limit leaves once the runs are hosts; most are not yet."""
+        """Return the runs that a limit leaves when they are hosts; most are not hosts yet."""
         later = InventoryManager(loader=self._loader, parse=False)
         later.add_group("training")
         for name, group in self._inventory.groups.items():
@@ -153,7 +154,7 @@ class _Given:
         return frozenset(host.name for pattern in ("all", "localhost") for host in later.get_hosts(pattern))
 
     def _groups(self, hosts: Mapping[str, Any]) -> list[str]:
-        """The groups whose variables count for the call: the project's own, the hosts', and their presets'."""
+        """Return the groups whose variables apply to the call: the project's own, the hosts', and their presets'."""
         ours = {file.stem for file in (PROJECT / "group_vars").glob("*.yml") if not file.stem.startswith("preset_")}
         members = {group.name for host in hosts.values() for group in host.get_groups()}
         chosen = {name for run in hosts for name in self._preset_groups(run)}
@@ -164,13 +165,13 @@ class _Given:
             return []
         host = self._of(self._inventory.hosts.get(run) or Host(run))
         chosen = self._extra.get("run_presets", host.get("run_presets", host.get("vastai_presets", "")))
-        # Where they cannot be combined, the playbook says so.
+        # If they cannot be combined, the playbook reports it.
         with suppress(InputError):
             return [f"preset_{name}" for name in presets.resolve(chosen, PROJECT)]
         return []
 
     def _composed(self) -> set[str]:
-        """Variables that the user has the inventory of vast.ai make."""
+        """Return variables that the user's inventory of vast.ai composes."""
         return {
             name
             for file in self._vastai_files()
@@ -190,7 +191,8 @@ class _Given:
         return self._inventory.groups.get(name) or Group(name)
 
     def _of(self, entity: Any) -> dict[str, Any]:
-        """The variables of a host or group, of the inventory and of the files beside it and beside the playbook."""
+        """Return the variables of a host or group: of the inventory, and of the files beside it and beside the
+        playbook."""
         return {
             **entity.vars,
             **get_vars_from_inventory_sources(self._loader, self._inventory._sources, [entity], "task"),
@@ -198,8 +200,8 @@ class _Given:
         }
 
 
-def _look(file: Path, plays: Sequence[Any]) -> tuple[list[str], list[str]]:
-    """What is wrong with the call, and which of its runs' instances cost money meanwhile."""
+def _faults_and_costs(file: Path, plays: Sequence[Any]) -> tuple[list[str], list[str]]:
+    """Return the mistakes of the call, and sentences about its runs' instances, which cost money in the meantime."""
     variables = known(PROJECT)
     if file.parent.name == "examples":
         given = _Given(plays[0], "")
@@ -214,14 +216,15 @@ def _look(file: Path, plays: Sequence[Any]) -> tuple[list[str], list[str]]:
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether a file is a verb's, in either folder, or an example."""
+    """Return whether a file is one of the project's playbooks, in either folder, or an example."""
     if file.parent == PROJECT / "examples":
         return True
     return file.parent in (PROJECT, PROJECT / "playbooks") and (PROJECT / "playbooks" / file.name).is_file()
 
 
 def _names_of_ansible(settings: Sequence[Setting]) -> set[str]:
-    """Variables that Ansible itself reads; those of its plugins, whose files take a second, where some may be meant."""
+    """Return the variables that Ansible itself reads; those of its plugins only if needed, because reading takes a
+    second."""
     names = {"ansible_group_priority", *C.COMMON_CONNECTION_VARS, *_configured()}
     names |= {name for aliases in C.MAGIC_VARIABLE_MAPPING.values() for name in aliases}
     if any(setting.name.startswith("ansible_") and setting.name not in names for setting in settings):

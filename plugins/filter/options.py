@@ -11,10 +11,10 @@ from fluxlora.trainer.versions import release
 
 
 class FilterModule:
-    """What the trainer's options and versions, and the credentials among the settings, come to, for Jinja to print."""
+    """Filters for the trainer's options and releases, and for credentials in settings."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """The filters by name."""
+        """Return the filters by name."""
         return {
             "divide_pixels": lambda value, divisor: divide_pixels(value, int(divisor)),
             "secret_keys": lambda value: list(without_secrets(value).dropped),

@@ -1,4 +1,4 @@
-"""What may be said of runs in playbooks."""
+"""Filters about runs, for playbooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fluxlora.vast.labels import Label
 
 
 def run_name_fault(name: str) -> str:
-    """Why a run cannot be called this, and what instead; empty where it can."""
+    """Return why a run cannot have this name, with a hint; empty if it can."""
     try:
         Label(name)
     except InputError as error:
@@ -23,14 +23,15 @@ def run_name_fault(name: str) -> str:
 
 
 def manifest_proof(path: str) -> dict[str, Any]:
-    """Which instance's artifacts are all at home by a manifest.json, which need not exist; or why it proves nothing."""
+    """Return the instance whose artifacts are all downloaded by a manifest.json, which need not exist; or why none
+    is proven."""
     return asdict(proof(Path(path)))
 
 
 def written_sums(text: str) -> dict[str, str]:
-    """The files that were written before with their checksums; none where the record of them cannot be read.
+    """Return the earlier written files with their checksums; empty if the record of them cannot be read.
 
-    Then they count as somebody's own, and are not written over.
+    Without a record they count as the user's own files, and are not overwritten.
     """
     try:
         return texts(text, "The record of the files that were written")
@@ -39,8 +40,8 @@ def written_sums(text: str) -> dict[str, str]:
 
 
 class FilterModule:
-    """What fluxlora.vast.labels and fluxlora.delivery.report decide, for a playbook to refuse."""
+    """Filters with decisions of fluxlora.vast.labels and fluxlora.delivery.report."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """The filters by name."""
+        """Return the filters by name."""
         return {"run_name_fault": run_name_fault, "manifest_proof": manifest_proof, "written_sums": written_sums}

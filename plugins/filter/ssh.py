@@ -1,4 +1,4 @@
-"""The options of ssh, for group variables."""
+"""Filters for the options of ssh, for group variables."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fluxlora.vast.ssh import of_ansible, to_instance
 
 
 class FilterModule:
-    """What fluxlora.vast.ssh decides, as the shell words that Ansible's variables hold."""
+    """Filters with the options of fluxlora.vast.ssh, as shell words for Ansible's variables."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """The filters by name."""
+        """Return the filters by name."""
         return {
             "ssh_args_of_ansible": of_ansible,
             "ssh_args_to_instance": lambda instance_id, known_hosts_dir, proxy_command="": shlex.join(

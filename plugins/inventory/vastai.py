@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The account's vast.ai instances as hosts, each named after its run."""
+"""Lists the account's vast.ai instances as hosts, each named after its run."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ description:
   - Makes a host of each instance whose label begins with O(label_prefix), named after the run in the label.
   - The groups are C(vastai), C(preset_<preset>) for each preset in the label, C(gpu_<model>) and C(status_<status>).
   - Host variables begin with C(vastai_), besides C(ansible_host), C(ansible_port) and C(ansible_user).
-  - Two instances of one run are both shown, the younger one as C(<run>-<id>), with a warning. An instance whose label
+  - Two instances of one run are both hosts, the newer one as C(<run>-<id>), with a warning. An instance whose label
     cannot be read is C(vastai-<id>).
-  - Nothing secret of an instance's record becomes a variable, and text from vast.ai is never templated.
+  - No secret of an instance's record becomes a variable, and text from vast.ai is never a template.
 extends_documentation_fragment:
   - constructed
   - inventory_cache
 options:
   plugin:
-    description: Marks the file as this plugin's.
+    description: Marks the file as a configuration of this plugin.
     type: str
     required: true
     choices: [vastai, fluxlora.vastai.vastai]
   api_key:
-    description: The account's key. Without it, the key is read from where the official client keeps it,
+    description: The account's key. Without it, the key is read from the official client's file,
       C($XDG_CONFIG_HOME/vastai/vast_api_key) or C(~/.vast_api_key).
     type: str
     env:
@@ -54,16 +54,16 @@ options:
     env:
       - name: VAST_URL
   label_prefix:
-    description: First part of the labels that count.
+    description: First part of the labels of these instances.
     type: str
     default: fluxlora
   statuses:
-    description: Show only instances with one of these actual statuses, for example C(running). All, when it is empty.
+    description: List only instances with one of these actual statuses, for example C(running). Empty for all.
     type: list
     elements: str
     default: []
   ssh:
-    description: Whether to connect to the directly mapped port, where there is one, or always through vast.ai's proxy.
+    description: Whether to connect to the directly mapped port, if there is one, or always through vast.ai's proxy.
     type: str
     choices: [direct, proxy]
     default: direct
@@ -85,7 +85,7 @@ plugin: vastai
 # In the collection
 plugin: fluxlora.vastai.vastai
 ---
-# Only what runs, asked for once a minute at most, and grouped by country as well
+# Only running instances, requested at most once a minute, and also grouped by country
 plugin: vastai
 statuses: [running]
 cache: true
@@ -99,7 +99,8 @@ keyed_groups:
 
 
 def host_vars(instance: Instance, label: Label | None, *, direct: bool, user: str) -> dict[str, Any]:
-    """The variables of one host. All text is untagged, which ansible-core 2.19 never takes for a template."""
+    """Return the variables of one host. Text is not marked as trusted, so ansible-core never evaluates it as a
+    template."""
     endpoint = instance.endpoint(direct=direct)
     address = {"ansible_host": endpoint.host, "ansible_port": endpoint.port} if endpoint else {}
     return {
@@ -138,7 +139,8 @@ def host_vars(instance: Instance, label: Label | None, *, direct: bool, user: st
 
 
 def group_names(variables: dict[str, Any]) -> Iterator[str]:
-    """The standard groups; made here, since each constructed expression costs milliseconds per host."""
+    """Return the standard groups. They are made here, because each constructed expression takes milliseconds per
+    host."""
     yield "vastai"
     for preset in variables["vastai_presets"]:
         yield safe_name(f"preset_{preset}")
@@ -150,7 +152,7 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
-# The plugin in this project and in the collection.
+# The plugin's names in this project and in the collection.
 NAMES = ("vastai", "fluxlora.vastai.vastai")
 INSTALL = "Run `pip install PATH` with that Python, where PATH is a checkout of fluxlora."
 
@@ -167,7 +169,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         super().parse(inventory, loader, path, cache)
         if IMPORT_ERROR:
             raise AnsibleParserError(f"{missing_required_lib('fluxlora')} {INSTALL}")
-        # Ansible accepts the name by which it loaded the plugin; a file may have either.
+        # Ansible only accepts the name by which it loaded the plugin, but a file may have either.
         self._redirected_names = list(NAMES)
         self._read_config_data(path)
         inventory.add_group("vastai")
@@ -177,9 +179,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             self._add(instance, label, self._name(instance, label, taken))
 
     def _instances(self, path: str, cache: bool) -> list[Instance]:
-        """Ours, oldest first; a cached answer needs neither key nor network."""
+        """Return the instances with the prefix, the oldest first; a cached answer needs neither key nor network."""
         caching = self.get_option("cache")
-        # The same file may be pointed at another vast.ai, a rehearsal's for example.
+        # The same file may be used with another vast.ai, for example that of a rehearsal.
         address = hashlib.sha256(self.get_option("url").encode()).hexdigest()[:8]
         key = f"{self.get_cache_key(path)}_{address}"
         rows = self._cache.get(key) if caching and cache else None
@@ -210,11 +212,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     def _name(self, instance: Instance, label: Label | None, taken: set[str]) -> str:
         name = label.run if label else f"vastai-{instance.id}"
         if not label:
-            self.display.warning(f"Instance {instance.id} has a label that names no run: it is shown as {name}.")
+            self.display.warning(f"Instance {instance.id} has a label that names no run: its host is called {name}.")
         elif name in taken:
             name = f"{label.run}-{instance.id}"
             self.display.warning(
-                f"{label.run} has more than one instance, and each costs money: {name} is the younger."
+                f"{label.run} has more than one instance, and each costs money: {name} is the newer one."
             )
         taken.add(name)
         return name

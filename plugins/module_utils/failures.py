@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The one way in which a module fails: what happened, what to do next, and a code for programs."""
+"""How every module fails: with what happened, what to do next, and a code for programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 
 class Failure(Protocol):
-    """An error of the package fluxlora, which a module on an instance cannot import."""
+    """The interface of fluxlora's errors, which a module on an instance cannot import."""
 
     hint: str
     code: str
@@ -27,7 +27,7 @@ def fail_with(module: AnsibleModule, error: Failure, **facts: Any) -> NoReturn:
 
 
 def require_fluxlora(module: AnsibleModule, error: ImportError | None) -> None:
-    """End the module with a failure where its imports of the package fluxlora raised an error."""
+    """End the module with a failure if its imports of the package fluxlora raised an error."""
     if error:
         fail(
             module,

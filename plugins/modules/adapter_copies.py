@@ -15,13 +15,13 @@ DOCUMENTATION = r"""
 module: adapter_copies
 short_description: Write the copies of a run's adapters that programs load
 description:
-  - Runs on the controller. Of the finished adapter it writes C(RUN.safetensors), and of each whole checkpoint
-    C(RUN-step00000500.safetensors), into the run's folder. The trainer's own files stay as they are.
+  - Runs on the controller. It writes C(RUN.safetensors) from the finished adapter, and C(RUN-step00000500.safetensors)
+    from each complete checkpoint, into the run's folder. The trainer's own files are not changed.
   - A copy of a LoRA has one spelling of its keys and the trained strength, alpha / rank, in its weights; the copy of a
-    LoKr has the tensors as they are. Both have a header with C(modelspec.*) and C(ss_*) keys.
-  - Of the finished LoKr, else of the newest checkpoint, it also writes copies that diffusers loads,
+    LoKr has unchanged tensors. Both have a header with C(modelspec.*) and C(ss_*) keys.
+  - From the finished LoKr, otherwise from the newest checkpoint, it also writes copies that diffusers loads,
     C(RUN-diffusers.safetensors) or one for each of its factors.
-  - What cannot be copied is named in RV(problems), and is no failure.
+  - Files that cannot be copied are reported in RV(problems); this is not a failure.
 options:
   path:
     description: The run's folder on the controller.
@@ -36,7 +36,7 @@ options:
     type: bool
     default: false
   progress_file:
-    description: The progress.json that came from the instance, which says at which step it was finished.
+    description: The instance's downloaded progress.json, which has the step at which the training was finished.
     type: path
   lora_rank:
     description:
@@ -61,7 +61,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 copies:
-  description: The copies, that of the finished adapter first, then that of the newest checkpoint.
+  description: The copies, first that of the finished adapter, then that of the newest checkpoint.
   type: list
   elements: dict
   returned: success
@@ -79,7 +79,7 @@ copies:
       made_of: ""
       difference: 0.0
 problems:
-  description: What could not be copied, and what the files and the configuration disagree about, in sentences.
+  description: Sentences about files that could not be copied, and about differences to the configuration.
   type: list
   elements: str
   returned: success
@@ -101,7 +101,7 @@ def main() -> None:
         file = wanted["progress_file"]
         progress = read_file(ProgressRecord, Path(file)) if file else None
     except MalformedError:
-        # The manifest says so.
+        # The manifest reports it.
         progress = None
     found = deliver(
         Path(wanted["path"]),

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read an adapter's file and look at every number in it."""
+"""Read an adapter's file and check every number in it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: adapter_info
-short_description: Read an adapter's file and look at every number in it
+short_description: Read an adapter's file and check every number in it
 description:
-  - Parses a safetensors file, recognises LoRA and LoKr, and refuses what is cut off, not finite, or no adapter.
+  - Parses a safetensors file, recognises LoRA and LoKr, and fails if it is cut off, not finite, or not an adapter.
 options:
   path:
     description: The file.
     type: path
     required: true
   sha256:
-    description: What its SHA-256 must be, in hexadecimal; not compared when it is not given.
+    description: The expected SHA-256, in hexadecimal; not compared if it is not given.
     type: str
 attributes:
   check_mode:
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 adapter:
-  description: What is in the file.
+  description: The content of the file.
   type: dict
   returned: success
   sample:

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read the NVIDIA driver's version, the newest CUDA it runs, and the GPUs."""
+"""Read the NVIDIA driver's version, the newest CUDA that it supports, and the GPUs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: cuda_driver_info
-short_description: Read the NVIDIA driver's version, the newest CUDA it runs, and the GPUs
+short_description: Read the NVIDIA driver's version, the newest CUDA that it supports, and the GPUs
 description:
-  - Asks C(nvidia-smi). A missing or failing one is an answer too, not an error of this module.
+  - Calls C(nvidia-smi). If it is missing or fails, this is a result and not a failure of this module.
 options: {}
 attributes:
   check_mode:
@@ -32,23 +32,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 driver_version:
-  description: The driver's version; null when none answers.
+  description: The driver's version; null if there is none.
   returned: success
   type: str
   sample: 570.124.06
 cuda_version:
-  description: The newest CUDA that the driver runs; null when none answers.
+  description: The newest CUDA that the driver supports; null if there is no driver.
   returned: success
   type: str
   sample: "12.8"
 gpus:
-  description: Name, compute capability (null when not told) and memory in MiB of each GPU.
+  description: Name, compute capability (null if unknown) and memory in MiB of each GPU.
   returned: success
   type: list
   elements: dict
   sample: [{name: NVIDIA GeForce RTX 4090, compute_capability: "8.9", memory_mib: 24564}]
 problem:
-  description: Why no driver answers; null when one does.
+  description: Why there is no driver; null if there is one.
   returned: success
   type: str
   sample: nvidia-smi is not on this host.
@@ -62,7 +62,7 @@ TIMEOUT = 60
 
 
 class NoDriver(Exception):
-    """What nvidia-smi said instead of an answer."""
+    """The error of nvidia-smi."""
 
 
 def main() -> None:

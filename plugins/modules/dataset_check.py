@@ -3,40 +3,40 @@
 
 DOCUMENTATION = r"""
 module: dataset_check
-short_description: Look at every picture and caption of a dataset, and judge them as the plan does
+short_description: Check every image and caption of a dataset in the same way as the plan
 description:
-  - Reads each file as SimpleTuner will, on all cores, and says of each what will happen because of it and what fixes
-    it. Shows how far it is while it reads.
-  - Then judges the dataset and the variables by the rules of M(training_plan), so that both give one verdict.
-  - What was read is remembered, so that only files that have changed are opened the next time.
-  - Finding something is no failure; RV(errors) counts the mistakes with which a plan is refused.
+  - Reads each file as SimpleTuner does, on all cores, and returns its effect on the training and the fix. Prints its
+    progress.
+  - Then applies the rules of M(training_plan) to the dataset and the variables, so that both have the same result.
+  - The results are cached, so that the next call opens only files that have changed.
+  - A finding is not a failure; RV(errors) is the number of mistakes that make a plan fail.
 options:
   path:
     description: Folder with the images and a C(.txt) caption beside each.
     type: path
     required: true
   variables:
-    description: The merged variables of the run, those that M(training_plan) takes.
+    description: The merged variables of the run, as for M(training_plan).
     type: dict
     required: true
   config:
-    description: The trainer's C(config.json) as O(variables) render it; without it no name of an option is checked.
+    description: The trainer's C(config.json), rendered from O(variables); without it no option's name is checked.
     type: dict
   backends:
-    description: The trainer's C(multidatabackend.json), rendered likewise.
+    description: The trainer's C(multidatabackend.json), rendered in the same way.
     type: list
     elements: dict
     default: []
   trigger_word:
-    description: The word that every caption of the subject should have. None is looked for when it is empty.
+    description: The word that every caption of the subject should have. Not checked if it is empty.
     type: str
     default: ""
   regularisation_pattern:
-    description: File names of pictures that show other things, as a shell would write it.
+    description: File names of images that show other things, as a shell pattern.
     type: str
     default: ""
   cache_dir:
-    description: Folder that remembers what was read. Nothing is remembered when it is not given.
+    description: Folder for the cache. Without it nothing is cached.
     type: path
 attributes:
   check_mode:
@@ -46,7 +46,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at the pictures
+- name: Check the images
   dataset_check:
     path: ./dataset
     variables:
@@ -58,19 +58,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 images:
-  description: Pictures that can be trained on.
+  description: Number of usable images.
   type: int
   returned: success
 captions:
-  description: Their lines of caption.
+  description: Number of their caption lines.
   type: int
   returned: success
 size_gb:
-  description: All that travels to the instance.
+  description: Size of all files that are sent to the instance, in GB.
   type: float
   returned: success
 findings:
-  description: What was found, the weightiest first.
+  description: The findings, the most serious first.
   type: list
   elements: dict
   returned: success
@@ -79,23 +79,23 @@ findings:
       description: The file, relative to the folder.
       type: str
     effect:
-      description: What will happen because of it.
+      description: The effect on the training.
       type: str
     fix:
-      description: What mends it.
+      description: What fixes it.
       type: str
     severity:
-      description: C(error) ends a plan, C(warning) does not.
+      description: C(error) makes a plan fail, C(warning) does not.
       type: str
     code:
       description: The kind of finding, for programs.
       type: str
 errors:
-  description: How many mistakes end a plan, those of the variables too.
+  description: Number of mistakes that make a plan fail, including those in the variables.
   type: int
   returned: success
 lines:
-  description: The check as a person reads it.
+  description: The check as lines for people.
   type: list
   elements: str
   returned: success

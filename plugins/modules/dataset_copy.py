@@ -17,11 +17,11 @@ DOCUMENTATION = r"""
 module: dataset_copy
 short_description: Write a corrected copy of a dataset
 description:
-  - Pictures are turned as their EXIF data ask, put on white where they are transparent, brought to 8 bits and full
-    colours, and get the suffix of what they are; captions become UTF-8 without a byte order mark; names that clash or
-    cannot be seen are changed. What is fine is copied byte for byte.
-  - Exact copies and what cannot be decoded are left out.
-  - The original is only read. A folder that holds something else is not written to.
+  - Images are turned by their EXIF data, put on white if they are transparent, converted to 8 bits and full colours,
+    and get the suffix of their format; captions become UTF-8 without a byte order mark; names that clash or have
+    invisible characters are changed. Files without problems are copied unchanged.
+  - Exact duplicates and files that cannot be decoded are left out.
+  - The original is not changed. A folder with other content is not written to.
 options:
   path:
     description: Folder with the images and a C(.txt) caption beside each.
@@ -32,7 +32,7 @@ options:
     type: path
     required: true
   cache_dir:
-    description: Folder that remembers what was read of the dataset's files.
+    description: Folder for the cache of the dataset's files.
     type: path
 attributes:
   check_mode:
@@ -50,11 +50,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pictures:
-  description: How many pictures the copy holds.
+  description: Number of images in the copy.
   type: int
   returned: success
 remade:
-  description: Those of them, by their names in the original, whose pixels were saved anew.
+  description: The ones of them, by their original names, whose pixels were saved again.
   type: list
   elements: str
   returned: success
@@ -64,7 +64,7 @@ left_out:
   elements: str
   returned: success
 lines:
-  description: The same as a person reads it.
+  description: The same as lines for people.
   type: list
   elements: str
   returned: success
@@ -103,7 +103,7 @@ def main() -> None:
         remade=remade,
         left_out=left_out,
         lines=[
-            f"copy       {printable(str(target))}: {len(wanted.items)} images, {len(remade)} of them saved anew",
+            f"copy       {printable(str(target))}: {len(wanted.items)} images, {len(remade)} of them saved again",
             *(f"note       {sentence}" for sentence in left_out),
         ],
     )

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Prove every credential, and what else a run needs, before anything is spent."""
+"""Check every credential, and everything else that a run needs, before anything is spent."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from fluxlora import doctor
 
 DOCUMENTATION = r"""
 module: doctor_info
-short_description: Prove every credential, and what else a run needs, before anything is spent
+short_description: Check every credential, and everything else that a run needs, before anything is spent
 description:
-  - Asks vast.ai, the Hugging Face Hub and Weights & Biases what the keys may do, and looks at the ssh key and this
-    computer. Creates, rents and changes nothing, and fails on nothing that it finds out.
-  - The keys come from the environment, E(VAST_API_KEY), E(HF_TOKEN) and E(WANDB_API_KEY); vast.ai's, when it is not
-    there, from the official client's own files. E(VAST_URL), E(HF_ENDPOINT) and E(WANDB_BASE_URL) name other servers.
+  - Asks vast.ai, the Hugging Face Hub and Weights & Biases what the keys may do, and checks the ssh key and this
+    computer. Creates, rents and changes nothing. A failed check is a result and not a failure of the module.
+  - The keys come from the environment, E(VAST_API_KEY), E(HF_TOKEN) and E(WANDB_API_KEY); if the
+    first is not set, from the official client's files. E(VAST_URL), E(HF_ENDPOINT) and E(WANDB_BASE_URL) set other
+    servers.
 options:
   subjects:
-    description: What is looked at; V(vastai) includes the credit.
+    description: What is checked; V(vastai) includes the credit.
     type: list
     elements: str
     choices: [vastai, ssh, hub, wandb, computer]
@@ -31,7 +32,7 @@ options:
     type: str
     default: black-forest-labs/FLUX.1-dev
   push_to:
-    description: Repository that the adapter is pushed to; without a namespace one of the token's user. Empty for none.
+    description: Repository for the adapter; without a namespace it is the token's user's. Empty for none.
     type: str
     default: ""
   private:
@@ -39,7 +40,7 @@ options:
     type: bool
     default: true
   report_to:
-    description: Where the trainer logs to, as SimpleTuner's report_to.
+    description: Trackers of the trainer, as in SimpleTuner's report_to.
     type: str
     default: wandb
   wandb_mode:
@@ -47,29 +48,29 @@ options:
     type: str
     default: ""
   ssh_key_file:
-    description: Private key that logs in to instances; its public half lies beside it.
+    description: Private key for the login to instances; its public half is beside it.
     type: path
     default: ~/.ssh/id_ed25519
   ssh_proxy_command:
-    description: Command through which ssh reaches instances, as its option ProxyCommand; none when it is empty.
+    description: Command through which ssh reaches instances, as in its option ProxyCommand; empty for none.
     type: str
     default: ""
   artifacts_dir:
-    description: Folder that artifacts are brought to.
+    description: Folder for downloaded artifacts.
     type: path
     default: artifacts
   artifacts_gb:
-    description: What is expected to come home, in decimal GB.
+    description: Expected size of the download, in decimal GB.
     type: float
     default: 0
   expected_usd:
-    description: What the run is expected to cost, in $. The credit has to suffice for it.
+    description: Expected cost of the run, in $. The credit must be enough for it.
     type: float
   budget_usd:
-    description: What the run may cost at most, in $. Less credit than that is worth a warning.
+    description: Highest cost of the run, in $. Less credit than that is a warning.
     type: float
   lock:
-    description: The requirements file with the versions that were tested.
+    description: The requirements file with the tested versions.
     type: path
     required: true
 attributes:
@@ -80,12 +81,12 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at the accounts and the ssh key
+- name: Check the accounts and the ssh key
   doctor_info:
     lock: requirements.lock
   register: doctor
 
-- name: Refuse what would fail later
+- name: Stop if a check failed
   ansible.builtin.assert:
     that: doctor.failures | length == 0
     fail_msg: "{{ doctor.lines | join('\n') }}"
@@ -93,14 +94,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 checks:
-  description: Each with name, state (ok, not needed, warning, failed), sentence, remedy, and code where it is not ok.
+  description: The checks, with name, state (ok, not needed, warning, failed), sentence, remedy, and code if not ok.
   returned: success
   type: list
   elements: dict
   sample:
     - {name: hub token, state: failed, sentence: HF_TOKEN is not valid, remedy: "export HF_TOKEN=…", code: bad_token}
 failures:
-  description: The names of those that failed.
+  description: The names of the failed checks.
   returned: success
   type: list
   elements: str
@@ -110,7 +111,7 @@ lines:
   type: list
   elements: str
 credit_usd:
-  description: The account's credit in $, none where the key may not see it.
+  description: The account's credit in $; null if the key may not see it.
   returned: success
   type: float
 """

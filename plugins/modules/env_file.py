@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Keep variables, secret ones too, in a file that only its owner reads."""
+"""Keep variables, including secret ones, in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ..module_utils.failures import fail
 
 DOCUMENTATION = r"""
 module: env_file
-short_description: Keep variables, secret ones too, in a file that only its owner reads
+short_description: Keep variables, including secret ones, in a file that only its owner can read
 description:
   - The file has a line C(NAME=VALUE) for each variable, quoted for the shell, and the mode 0600.
-  - Over a pipelined connection the values lie in no other file, neither on this computer nor on the host; copy and
-    template leave them for a moment in temporary files on both.
+  - With a pipelined connection the values are in no other file, neither on this computer nor on the host; copy and
+    template write them to temporary files on both.
 options:
   path:
-    description: The file. Its folder is made where it is missing.
+    description: The file. Its folder is made if it is missing.
     type: path
     required: true
   variables:
-    description: Variables that anybody may see.
+    description: Variables that are not secret.
     type: dict
     default: {}
   secrets:
-    description: Variables that nobody may see.
+    description: Variables that are secret.
     type: dict
     default: {}
   exclusive:
-    description: Whether other variables of the file are taken out.
+    description: Whether other variables are removed from the file.
     type: bool
     default: false
 attributes:
@@ -45,7 +45,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Keep the token for what is downloaded later
+- name: Store the token for later downloads
   env_file:
     path: /root/.fluxlora/train.env
     secrets:
@@ -71,7 +71,7 @@ MODE = 0o600
 
 
 def main() -> None:
-    """Merge, and write only what differs."""
+    """Merge the variables, and write the file only if it differs."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -85,13 +85,13 @@ def main() -> None:
     try:
         changed = ensure(path, given, exclusive=module.params["exclusive"], dry_run=module.check_mode)
     except OSError as error:
-        hint = "Look at its folder's owner and free space."
+        hint = "Check its folder's owner and free space."
         fail(module, f"{path} cannot be written: {error}.", hint=hint, code="cannot_write")
     module.exit_json(changed=changed, path=str(path))
 
 
 def ensure(path: Path, given: dict[str, Any], *, exclusive: bool, dry_run: bool) -> bool:
-    """Whether the file did not say this, or was open to others; it is replaced whole or not at all."""
+    """Write the file in one step, if its content or its mode differs; return whether it was written."""
     known = read(path)
     wanted = {**({} if exclusive else known or {}), **{name: str(value) for name, value in given.items()}}
     if known == wanted and path.stat().st_mode & 0o777 == MODE:
@@ -99,21 +99,21 @@ def ensure(path: Path, given: dict[str, Any], *, exclusive: bool, dry_run: bool)
     if dry_run:
         return True
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp's mode is 0600 from the first moment.
+    # mkstemp creates files with mode 0600.
     handle, fresh = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in wanted.items())
         Path(fresh).replace(path)
     except BaseException:
-        # On a full disk, half a token.
+        # On a full disk it may contain half a token.
         Path(fresh).unlink(missing_ok=True)
         raise
     return True
 
 
 def read(path: Path) -> dict[str, str] | None:
-    """The variables of the file; None where there is none, or none that can be read."""
+    """Return the variables of the file; None if it is missing or cannot be read."""
     try:
         words = shlex.split(path.read_text(encoding="utf-8"), comments=True)
     except (FileNotFoundError, ValueError):

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Carry a folder to or from an instance by rsync."""
+"""Copy a folder to or from an instance by rsync."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: folder_transfer
-short_description: Carry a folder to or from an instance by rsync
+short_description: Copy a folder to or from an instance by rsync
 description:
-  - Runs on the controller and makes one folder hold what the other holds, sending only what changed.
-  - Pulling deletes nothing, and brings regular files only. A link on the instance is left there, and so is a file whose
-    name fluxlora writes itself, such as C(manifest.json). A link at home that is in the way is refused.
-  - Pushing refuses a link, or with O(follow_links) one that leaves the folder, before anything is sent.
+  - Runs on the controller and copies one folder to the other, sending only what changed.
+  - A pull deletes nothing, and downloads only regular files. Links, and files with names that fluxlora writes itself,
+    such as C(manifest.json), are left on the instance. A local link in the path is refused.
+  - A push refuses a link, or with O(follow_links) one to outside of the folder, before anything is sent.
 options:
   direction:
-    description: Whether O(remote) comes to O(local), or the other way round.
+    description: C(pull) copies O(remote) to O(local), C(push) the other way.
     type: str
     choices: [pull, push]
     required: true
   local:
-    description: The folder on the controller; for pulling that of the run's artifacts. Made when it is pulled into.
+    description: The folder on the controller; for a pull the run's artifacts folder, which is made if it is missing.
     type: path
     required: true
   into:
-    description: The folder in O(local) that is pulled into; O(local) itself when it is empty.
+    description: The folder in O(local) for a pull; O(local) itself if it is empty.
     type: str
     default: ""
   remote:
@@ -46,53 +46,53 @@ options:
     required: true
     suboptions:
       host:
-        description: Its address.
+        description: Address of the instance.
         type: str
         required: true
       port:
-        description: Where sshd listens.
+        description: Port of its sshd.
         type: int
         default: 22
       user:
-        description: Whom to log in as.
+        description: User to log in as.
         type: str
         default: root
       key_file:
-        description: The private key's file; ssh's own choice when it is empty.
+        description: File of the private key; ssh's own choice if it is empty.
         type: str
         default: ""
       ssh_args:
-        description: More arguments of ssh, as shell words.
+        description: More arguments for ssh, as shell words.
         type: str
         default: ""
   excludes:
-    description: Patterns of what does not travel, and is not deleted either.
+    description: Patterns of files that are neither copied nor deleted.
     type: list
     elements: str
     default: []
   only:
-    description: Names of what travels when it is not everything. For pulling.
+    description: Names of the files to copy, if not all. For a pull.
     type: list
     elements: str
     default: []
   delete:
-    description: Whether what the local folder lacks is deleted on the instance. For pushing.
+    description: Whether files that are not in the local folder are deleted on the instance. For a push.
     type: bool
     default: false
   follow_links:
-    description: Whether a link that stays inside the folder is sent as what it names. For pushing.
+    description: Whether a link to a target inside the folder is sent as that target. For a push.
     type: bool
     default: false
   max_files:
-    description: More files than this are refused. For pulling.
+    description: More files than this are refused. For a pull.
     type: int
     default: 50000
   max_gb:
-    description: More than this is refused, and so is what leaves less than 1 GB free on the disk. For pulling.
+    description: More than this is refused, and also if less than 1 GB would stay free on the disk. For a pull.
     type: float
     default: 220
   timeout_seconds:
-    description: How long it may take at most.
+    description: Longest time for the copy.
     type: float
     default: 3600
 attributes:
@@ -103,7 +103,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Bring checkpoints home
+- name: Download checkpoints
   folder_transfer:
     direction: pull
     remote: /root/SimpleTuner/output/models
@@ -117,12 +117,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: What travelled, or would have; relative to the folder.
+  description: The copied files, or in check mode those that would be; relative to the folder.
   type: list
   elements: str
   returned: success
 left_out:
-  description: What stayed on the instance though it was asked for, and why, one sentence each.
+  description: A sentence for each requested file that was refused.
   type: list
   elements: str
   returned: when pulling
@@ -147,7 +147,7 @@ SSH_SPEC = {
     "key_file": {"type": "str", "default": "", "no_log": False},
     "ssh_args": {"type": "str", "default": ""},
 }
-# Of what was left out so many are told.
+# How many refused files are named.
 SHOWN = 5
 ARGUMENT_SPEC = {
     "direction": {"type": "str", "choices": ["pull", "push"], "required": True},

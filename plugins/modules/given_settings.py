@@ -3,13 +3,13 @@
 
 DOCUMENTATION = r"""
 module: given_settings
-short_description: Read the variables that this call was given with -e
+short_description: Read the variables that this call got with -e
 description:
-  - Returns the extra variables of this very call of C(ansible-playbook), from every C(-e), C(-e @file) and JSON alike,
-    as Ansible merged them. Variables of the inventory, of groups and of roles are not among them.
-  - Values are as they were given, so C(-e a=1) is the text C(1), and a template is its text and not its result.
-  - Secrets are withheld, those of vault and those that a specification marks with C(no_log).
-  - Takes no options, works on the controller, needs no connection to the host that it is called for.
+  - Returns the extra variables of this call of C(ansible-playbook), from every C(-e), C(-e @file) and JSON, as Ansible
+    merged them. Variables of the inventory, of groups and of roles are not included.
+  - Values are not changed, so C(-e a=1) is the text C(1), and a template is its text and not its result.
+  - Secrets are not returned: those of vault, and those that a specification marks with C(no_log).
+  - Has no options, runs on the controller, and needs no connection to the host for which it is called.
 options: {}
 attributes:
   check_mode:
@@ -19,23 +19,23 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Read what was given
+- name: Read the given settings
   given_settings:
   register: given
 
-- name: Show it
+- name: Show them
   ansible.builtin.debug:
     msg: "{{ given.settings }}"
 """
 
 RETURN = r"""
 settings:
-  description: Every variable that was given, and its value.
+  description: Every given variable and its value.
   type: dict
   returned: always
   sample: {run_name: my-style, simpletuner_max_train_steps: "1500"}
 withheld:
-  description: Names of variables that were given with a secret value.
+  description: Names of given variables with a secret value.
   type: list
   elements: str
   returned: always

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The checkpoint at home from which a run goes on after its instance was taken away, or ended by its guard."""
+"""Find the local checkpoint from which a run resumes after its instance was taken away or destroyed by its guard."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: home_checkpoint_info
-short_description: The checkpoint at home from which a run goes on on a fresh instance
+short_description: Find the local checkpoint from which a run resumes on a new instance
 description:
-  - Runs on the controller. Only checkpoints of the training that goes on count, as the journal tells, and none of an
-    instance that its user has destroyed; without one a training begins at its first step.
-  - Fails where the checkpoint is or holds a link, or anything but files and folders, since it is sent to another host.
+  - Runs on the controller. Only checkpoints of the unfinished training in the journal count, and none of an instance
+    that its user has destroyed; without one a training starts at its first step.
+  - Fails if the checkpoint is or contains anything but files and folders, because it is sent to another host.
 options:
   path:
     description: The folder of the run's artifacts; it need not exist.
@@ -31,7 +31,7 @@ options:
     type: str
     required: true
   journal:
-    description: The file of what was rented, lost and destroyed; it need not exist.
+    description: The file that records what was rented, interrupted and destroyed; it need not exist.
     type: path
     required: true
 attributes:
@@ -42,7 +42,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: See from where it goes on
+- name: Find the checkpoint to resume from
   home_checkpoint_info:
     path: artifacts/my-style
     run: my-style
@@ -51,15 +51,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 step:
-  description: The checkpoint's step; 0 when there is none.
+  description: The checkpoint's step; 0 if there is none.
   type: int
   returned: success
 folder:
-  description: The checkpoint's folder; empty when there is none.
+  description: The checkpoint's folder; empty if there is none.
   type: str
   returned: success
 began_at:
-  description: When its first instance was rented, in seconds since the epoch; 0 when the training is new.
+  description: When its first instance was rented, in seconds since the epoch; 0 if the training is new.
   type: float
   returned: success
 instance:
@@ -67,7 +67,7 @@ instance:
   type: dict
   returned: success
 replacements:
-  description: How many instances of this training were taken away so far.
+  description: Number of instances of this training that were taken away.
   type: int
   returned: success
 code:

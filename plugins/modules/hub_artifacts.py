@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Download what of a training only the Hub has."""
+"""Download results of a training that are only on the Hub."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..module_utils.failures import fail, fail_with
 
 DOCUMENTATION = r"""
 module: hub_artifacts
-short_description: Download what of a training only the Hub has
+short_description: Download results of a training that are only on the Hub
 description:
-  - Runs on the controller. The guard of an instance that ends while nobody is there sends the finished adapter to the
-    Hub, or the newest checkpoint of a training that it cuts short.
-  - A stranger's host has written what is there, so no link at home is followed, and files whose names fluxlora writes
-    itself stay on the Hub.
-  - The token is E(HF_TOKEN), and E(HF_ENDPOINT) names another Hub than the client's default.
+  - Runs on the controller. Before a guard destroys its instance, it sends the finished adapter to the Hub, or the
+    newest checkpoint of an unfinished training.
+  - A stranger's host has written these files, so no local link is followed, and files with names that fluxlora writes
+    itself are left on the Hub.
+  - The token is E(HF_TOKEN), and E(HF_ENDPOINT) sets another Hub than the client's default.
 options:
   repo:
-    description: The repository; without a namespace in that of the token's user. It need not exist.
+    description: The repository; without a namespace it is the token's user's. It need not exist.
     type: str
     required: true
   path:
@@ -35,11 +35,11 @@ options:
     type: path
     required: true
   since:
-    description: Only what came to the Hub after that belongs to the training, in seconds since the epoch.
+    description: Only files that arrived on the Hub after this belong to the training, in seconds since the epoch.
     type: float
     required: true
   above:
-    description: The step of the newest checkpoint at home; an older one stays where it is.
+    description: The step of the newest local checkpoint; older ones are not downloaded.
     type: int
     default: 0
   max_files:
@@ -47,7 +47,7 @@ options:
     type: int
     default: 50000
   max_gb:
-    description: More than this is refused, and so is what leaves less than 1 GB free on the disk.
+    description: More than this is refused, and also if less than 1 GB would stay free on the disk.
     type: float
     default: 220
 attributes:
@@ -58,14 +58,14 @@ author:
 """
 
 EXAMPLES = r"""
-- name: See from where it goes on
+- name: Find the checkpoint to resume from
   home_checkpoint_info:
     path: artifacts/my-style
     run: my-style
     journal: .fluxlora/journal.jsonl
   register: home
 
-- name: Download what only the Hub has
+- name: Download what is only on the Hub
   hub_artifacts:
     repo: my-style
     path: artifacts/my-style
@@ -75,15 +75,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 step:
-  description: The checkpoint's step; 0 when the Hub has none that is newer.
+  description: The checkpoint's step; 0 if the Hub has no newer one.
   type: int
   returned: success
 progress:
-  description: The progress.json with which the training was finished, when its adapter is there; it comes home alone.
+  description: The progress.json of a finished training, if its adapter is on the Hub; then only these are downloaded.
   type: dict
   returned: success
 sha256:
-  description: The finished adapter's, as the Hub says it.
+  description: The finished adapter's sha256, according to the Hub.
   type: str
   returned: success
 code:
@@ -97,7 +97,7 @@ hint:
   returned: failure
 """
 
-# Of what was left out so many are told.
+# How many refused files are named.
 SHOWN = 5
 ARGUMENT_SPEC = {
     "repo": {"type": "str", "required": True},
@@ -127,7 +127,7 @@ def main() -> None:
     except HubError as error:
         fail(
             module,
-            f"What the Hub has of {repo} is not known: {str(error).rstrip('.')}.",
+            f"The files of {repo} on the Hub are not known: {str(error).rstrip('.')}.",
             hint=error.hint,
             code=error.code,
         )

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Have a repository of the Hugging Face Hub in the host's cache."""
+"""Download a repository of the Hugging Face Hub into the host's cache."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..module_utils.failures import fail
 
 DOCUMENTATION = r"""
 module: hub_snapshot
-short_description: Have a repository of the Hugging Face Hub in the host's cache
+short_description: Download a repository of the Hugging Face Hub into the host's cache
 description:
-  - Downloads what the cache lacks of a repository, with the huggingface_hub of the python that runs this module.
-  - Set C(ansible_python_interpreter) to the python whose programs read the cache afterwards.
+  - Downloads what is missing in the cache, with the huggingface_hub of the python that runs this module.
+  - Set C(ansible_python_interpreter) to the python of the programs that read the cache afterwards.
 options:
   repo:
     description: The repository, as C(owner/name).
@@ -29,18 +29,18 @@ options:
     type: str
     default: main
   excludes:
-    description: Patterns of files that are not wanted.
+    description: Patterns of files that are not downloaded.
     type: list
     elements: str
     default: []
   endpoint:
-    description: Another Hub than the client's default.
+    description: Address of another Hub than the client's default.
     type: str
     default: ""
   token:
     description:
       - Token that may read the repository.
-      - A module that runs with C(async) keeps its arguments on the host until it ends; use O(token_file) there.
+      - A module that runs with C(async) stores its arguments on the host until it ends; use O(token_file) then.
     type: str
     default: ""
   token_file:
@@ -67,11 +67,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The snapshot's folder in the cache; empty when it would have been downloaded.
+  description: The snapshot's folder in the cache; empty in check mode if it would be downloaded.
   type: str
   returned: success
 files:
-  description: What was downloaded, or would have been.
+  description: The downloaded files, or in check mode those that would be.
   type: list
   elements: str
   returned: success
@@ -87,7 +87,7 @@ hint:
 
 
 def main() -> None:
-    """Compare the repository with the cache, download the rest, translate the client's errors."""
+    """Compare the repository with the cache, download what is missing, and translate the client's errors."""
     module = AnsibleModule(
         argument_spec={
             "repo": {"type": "str", "required": True},
@@ -111,17 +111,17 @@ def main() -> None:
         hint = "Accept the licence on the page of " + repo + " with the account that HF_TOKEN belongs to."
         fail(module, f"{repo} is gated, and this token may not read it.", hint=hint, code="gated")
     except RepositoryNotFoundError:
-        hint = "See whether HF_TOKEN is set and valid, and whether the name is right."
-        fail(module, f"The Hub shows no {repo}.", hint=hint, code="no_such_repository")
-    except Exception as error:  # The client lets through what requests, the disk and its own checks raise.
+        hint = "Check whether HF_TOKEN is set and valid, and whether the name is right."
+        fail(module, f"The Hub has no {repo} for this account.", hint=hint, code="no_such_repository")
+    except Exception as error:  # The client does not catch errors of requests, of the disk and of its own checks.
         refused = getattr(getattr(error, "response", None), "status_code", None) == 401
-        hint = "Set HF_TOKEN to a valid token." if refused else "What has arrived is kept; run it again."
+        hint = "Set HF_TOKEN to a valid token." if refused else "What has arrived is kept; run the command again."
         code = "bad_token" if refused else "download_failed"
         fail(module, f"{repo} was not downloaded: {error}", hint=hint, code=code)
 
 
 def ensure(wanted: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
-    """What was missing, and is no longer unless this is a dry run."""
+    """Download the missing files, except in a dry run, and return their names."""
     from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 
     endpoint, token = wanted["endpoint"] or None, wanted["token"] or token_in(wanted["token_file"])
@@ -142,7 +142,7 @@ def ensure(wanted: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
 
 
 def token_in(path: str | None) -> str | None:
-    """HF_TOKEN of a file of NAME=VALUE lines, quoted for the shell."""
+    """Return HF_TOKEN from a file of NAME=VALUE lines, quoted for the shell."""
     try:
         words = shlex.split(Path(path or os.devnull).read_text(encoding="utf-8"), comments=True)
     except FileNotFoundError:

@@ -17,15 +17,15 @@ DOCUMENTATION = r"""
 module: python_interpreter_info
 short_description: Find a python interpreter that can make virtual environments
 description:
-  - Runs each candidate and takes the first that has the version, C(venv) and C(ensurepip).
-  - One that belongs to a virtual environment stands for the interpreter which that was made from.
+  - Runs each candidate and returns the first with the version, C(venv) and C(ensurepip).
+  - For a candidate in a virtual environment, the interpreter from which that was made is used.
 options:
   version:
     description: Major and minor version.
     type: str
     required: true
   candidates:
-    description: Commands looked up in PATH, and patterns of absolute paths, in order of preference.
+    description: Commands in PATH, and patterns of absolute paths, in order of preference.
     type: list
     elements: str
     required: true
@@ -37,7 +37,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look for python 3.11
+- name: Find python 3.11
   python_interpreter_info:
     version: "3.11"
     candidates: [python3.11, /opt/*/bin/python3.11]
@@ -46,12 +46,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 interpreter:
-  description: Where the interpreter is; null when there is none.
+  description: Path of the interpreter; null if there is none.
   returned: success
   type: str
   sample: /usr/bin/python3.11
 rejected:
-  description: The candidates that exist and would not do, as C(path) and C(reason).
+  description: The existing candidates that are not usable, as C(path) and C(reason).
   returned: success
   type: list
   elements: dict
@@ -63,7 +63,7 @@ ARGUMENT_SPEC = {
     "candidates": {"type": "list", "elements": "str", "required": True},
 }
 
-# Run by the candidate, which may be any python: one line of JSON about itself.
+# The candidate, which may be any python, runs this: it prints one line of JSON about itself.
 QUESTION = """
 import json, os, sys
 from importlib.util import find_spec
@@ -73,7 +73,7 @@ print(json.dumps({
     "lacks": [name for name in ("venv", "ensurepip") if not find_spec(name)],
 }))
 """
-# Seconds. A version manager's shim is slow; one that hangs must not hold up the rest.
+# Seconds. A version manager's shim is slow; one that hangs must not block the others.
 TIMEOUT = 20
 
 
@@ -89,14 +89,14 @@ def main() -> None:
 
 
 def existing(candidates: Sequence[str]) -> Iterator[str]:
-    """The executables that commands and patterns stand for."""
+    """Return the executables for commands and patterns."""
     for candidate in map(os.path.expanduser, candidates):
         found = sorted(glob.glob(candidate)) if os.path.isabs(candidate) else [shutil.which(candidate)]  # noqa: PTH117, PTH207
         yield from (path for path in found if path and os.access(path, os.X_OK))
 
 
 def examine(path: str, version: str) -> tuple[str | None, str]:
-    """The interpreter behind `path` if it will do, and else why not."""
+    """Return the interpreter behind `path` if it is usable, otherwise the reason why not."""
     try:
         answer = subprocess.run([path, "-I", "-c", QUESTION], capture_output=True, timeout=TIMEOUT, check=True).stdout
         about = json.loads(answer)

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a run has cost, what is left of its budget and its time, and the lease of its instance that follows."""
+"""Calculate the cost of a run, its remaining budget and time, and the lease of its instance."""
 
 from __future__ import annotations
 
@@ -21,47 +21,47 @@ from ..module_utils.failures import fail, fail_with
 
 DOCUMENTATION = r"""
 module: run_budget_info
-short_description: What a run has cost, and what is left of its budget and its time
+short_description: Calculate the cost of a run, and its remaining budget and time
 description:
-  - Reckons with GPU time, storage and bytes of the instance that is there and of those that were there before it for
-    the same training, as the journal tells. Where something is not known, the most that it can have been.
-  - Of an instance it also returns the lease, after which the guard on it must begin to save and deliver.
+  - Counts GPU time, storage and bytes of the present instance and of earlier instances of the same training in the
+    journal. If something is not known, the highest possible value is used.
+  - For an instance it also returns the lease, after which its guard must start to save and deliver.
 options:
   run:
     description: Name of the run.
     type: str
     required: true
   journal:
-    description: The file of what was rented and destroyed; it need not exist.
+    description: The file that records what was rented and destroyed; it need not exist.
     type: path
     required: true
   budget_usd:
-    description: What the run may cost in all, in $. Left out, it is what the O(lease) says.
+    description: Highest total cost of the run, in $. By default the value of the O(lease).
     type: float
   deadline_hours:
     description:
-      - Hours from the run's first rent until its last instance must be gone. Left out, it is what the O(lease) says.
+      - Hours from the run's first rent until its last instance must be gone. By default the value of the O(lease).
     type: float
   work:
-    description: What the plan says of the run, of which C(download_gb), C(upload_gb) and C(checkpoint_gb) matter.
+    description: The run's work by its plan; C(download_gb), C(upload_gb) and C(checkpoint_gb) are used.
     type: dict
     default: {}
   delivery_minutes:
-    description: How long the guard may take to send what the Hub lacks.
+    description: Longest time for the guard to send what is missing on the Hub.
     type: float
     default: 30
   instance:
     description:
-      - The instance that is there; left out when there is none. C(id), C(started_at) in seconds since the epoch,
+      - The present instance, if there is one. C(id), C(started_at) in seconds since the epoch,
         C(price_per_hour) in $, C(storage_usd_per_hour), C(inet_down_usd_per_gb) and C(inet_up_usd_per_gb).
     type: dict
   lease:
     description:
-      - The lease.json that lies on the instance, which remembers what another computer knew, as
-        M(ansible.builtin.slurp) returns its content. It is validated here, for the instance is somebody else's.
+      - The lease.json on the instance, which has what another computer knew, as M(ansible.builtin.slurp) returns its
+        content. It is validated here, because the instance belongs to somebody else.
     type: raw
   prefer_lease:
-    description: Whether the budget and the deadline of the O(lease) count, where it has them, before those given here.
+    description: Whether budget and deadline of the O(lease), if it has them, take precedence over the options.
     type: bool
     default: false
   meter:
@@ -76,7 +76,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: See what is left
+- name: Calculate the remaining budget
   run_budget_info:
     run: my-style
     journal: .fluxlora/journal.jsonl
@@ -86,27 +86,27 @@ EXAMPLES = r"""
 
 RETURN = r"""
 spent_usd:
-  description: What the run has cost so far, at most, in $.
+  description: Highest possible cost of the run so far, in $.
   type: float
   returned: success
 meters:
-  description: The same of the instance that is there alone, as C(gpu), C(storage), C(bytes), C(total), over C(hours).
+  description: The cost of the present instance, as C(gpu), C(storage), C(bytes), C(total), and its C(hours).
   type: dict
   returned: when there is an instance
 earlier_usd:
-  description: What earlier instances of the training have cost, at most, in $.
+  description: Highest possible cost of earlier instances of the training, in $.
   type: float
   returned: success
 budget_usd:
-  description: What the run may cost in all, in $.
+  description: Highest total cost of the run, in $.
   type: float
   returned: success
 expected_usd:
-  description: What was expected in all when the instance was rented, in $; null where that is not known.
+  description: Expected total cost when the instance was rented, in $; null if it is not known.
   type: float
   returned: success
 left_usd:
-  description: What a new instance may cost; negative when more was spent than is allowed.
+  description: What a new instance may cost, in $; negative if more was spent than allowed.
   type: float
   returned: success
 left_hours:
@@ -114,15 +114,15 @@ left_hours:
   type: float
   returned: success
 lease:
-  description: C(ends_at) in seconds since the epoch, C(bytes_down), C(bytes_up), and what they were made of.
+  description: C(ends_at) in seconds since the epoch, C(bytes_down), C(bytes_up), and the values behind them.
   type: dict
   returned: when there is an instance
 line:
-  description: All this as a person reads it.
+  description: All of this as a line for people.
   type: str
   returned: success
 code:
-  description: The kind of failure, for programs; malformed where the O(lease) or the O(meter) is not a guard's.
+  description: The kind of failure, for programs; malformed if the O(lease) or the O(meter) is not a guard's.
   returned: failure
   type: str
   sample: bad_input
@@ -164,7 +164,7 @@ def main() -> None:
     if None in given_limits:
         fail(
             module,
-            "Neither the lease nor the options say what the run may cost and how long it may take.",
+            "Neither the lease nor the options have the run's budget and deadline.",
             hint="Give budget_usd and deadline_hours.",
             code="no_limits",
         )

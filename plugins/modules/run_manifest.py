@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write down what came home of a run."""
+"""Write the manifest and the report of a run's downloaded artifacts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: run_manifest
-short_description: Write down what came home of a run
+short_description: Write the manifest and the report of a run's downloaded artifacts
 description:
   - Writes C(manifest.json), for programs, and C(report.txt), for people, into the run's folder on the controller.
-  - Has no secrets in it.
+  - The files contain no secrets.
 options:
   path:
     description: The run's folder on the controller.
@@ -31,7 +31,7 @@ options:
     type: str
     required: true
   presets:
-    description: Its presets.
+    description: The run's presets.
     type: list
     elements: str
     default: []
@@ -40,27 +40,27 @@ options:
     type: dict
     default: {}
   cost:
-    description: What the run has cost, as M(run_budget_info) returns it.
+    description: The cost of the run, as M(run_budget_info) returns it.
     type: dict
     default: {}
   journal:
     description:
-      - The file of what was rented and destroyed. That the adapter is home, and how fast it was trained, is written
-        there once for each adapter. Left out, nothing is.
+      - The file that records what was rented and destroyed. The download of the adapter, and how fast it was trained,
+        are recorded once for each adapter. Without the option nothing is recorded.
     type: path
   progress_file:
     description:
-      - The instance's progress.json, as it was downloaded; it need not exist. One that is not a supervisor's is named
-        in the report, and nothing of it is used.
+      - The instance's downloaded progress.json; it need not exist. If it is not a supervisor's, the report says so, and
+        nothing in it is used.
     type: path
   versions:
-    description: Names and versions of the packages that trained, as JSON. Validated like O(progress_file).
+    description: Names and versions of the trainer's packages, as JSON. Validated like O(progress_file).
     type: raw
   adapter:
-    description: The final adapter as M(adapter_info) returns it; left out while there is none.
+    description: The final adapter as M(adapter_info) returns it, if there is one.
     type: dict
   copies:
-    description: What M(adapter_copies) returned, its C(copies) and C(problems).
+    description: The result of M(adapter_copies), its C(copies) and C(problems).
     type: dict
     default: {}
 attributes:
@@ -81,11 +81,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 manifest:
-  description: What was written; RV(manifest.delivered) is true when the final adapter is home and was checked.
+  description: The manifest; RV(manifest.delivered) is true if the final adapter is downloaded and was checked.
   type: dict
   returned: success
 lines:
-  description: The report as a person reads it.
+  description: The report as lines for people.
   type: list
   elements: str
   returned: success

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Keep what a run was given, and compare it with what a later call is given."""
+"""Keep the settings of a run, and compare them with those of a later call."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: run_settings
-short_description: Keep what a run was given, and compare it with what a later call is given
+short_description: Keep the settings of a run, and compare them with those of a later call
 description:
-  - Coming back continues the same run. The settings that a run was begun with, as they were given with C(-e), are kept
-    on this computer in a file of variables, without secrets and readable by its owner alone.
-  - They count while that training goes on, as the journal and the run's instance tell. After its adapter was delivered,
-    or its instance was destroyed by hand, the next training is a new one, and they are ignored.
+  - A later call continues the same run. The settings with which a run was started, as given with C(-e), are kept on
+    this computer in a file of variables, without secrets and readable only by its owner.
+  - They apply while that training is unfinished, by the journal and the run's instance. After its adapter is delivered,
+    or the user has destroyed its instance, the next training is a new one, and they are ignored.
   - Runs on the controller.
 options:
   run:
@@ -30,16 +30,16 @@ options:
     type: str
     required: true
   state:
-    description: C(compared) only reads; C(present) keeps the settings that count, with those of O(given) over them.
+    description: C(compared) only reads; C(present) keeps the settings that apply, with those of O(given) over them.
     type: str
     choices: [compared, present]
     default: compared
   given:
-    description: What this call was given with C(-e), as M(given_settings) returns it.
+    description: The settings of this call with C(-e), as M(given_settings) returns them.
     type: dict
     default: {}
   withheld:
-    description: Names of what it was given besides, and which is secret.
+    description: Names of the call's other settings, which are secret.
     type: list
     elements: str
     default: []
@@ -48,7 +48,7 @@ options:
     type: path
     required: true
   journal:
-    description: The file of what was rented, lost, destroyed and delivered; it need not exist.
+    description: The file that records what was rented, interrupted, destroyed and delivered; it need not exist.
     type: path
     required: true
   instance_id:
@@ -56,13 +56,13 @@ options:
     type: int
     default: 0
   asks:
-    description: Whether the call may spend, so that a changed setting needs O(accept).
+    description: Whether the call may spend money, so that a changed setting needs O(accept).
     type: bool
     default: false
   accept:
     description:
-      - C(changed) lets the settings of this call count over the kept ones, C(new) lets them count alone. Empty refuses
-        others than the kept ones. What a checkpoint at home cannot take is refused all the same.
+      - C(changed) uses the settings of this call over the kept ones, C(new) uses only them. Empty refuses changed
+        settings. Settings that do not fit a local checkpoint are always refused.
     type: str
     choices: ["", changed, new]
     default: ""
@@ -77,11 +77,11 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Read what this call was given
+- name: Read the settings of this call
   given_settings:
   register: given
 
-- name: Compare it with what the run was given before
+- name: Compare them with the run's kept settings
   run_settings:
     run: my-style
     given: "{{ given.settings }}"
@@ -91,24 +91,24 @@ EXAMPLES = r"""
 
 RETURN = r"""
 goes_on:
-  description: Whether the run has kept settings that count.
+  description: Whether the run has kept settings that apply.
   type: bool
   returned: success
 file:
-  description: The file of kept settings; empty where none count.
+  description: The file of kept settings; empty if none apply.
   type: str
   returned: success
 settings:
-  description: The kept settings that count.
+  description: The kept settings that apply.
   type: dict
   returned: success
 differences:
-  description: What was given and is not as it is kept; each with C(setting), C(kept), C(now) and C(effect).
+  description: The settings that differ from the kept ones; each with C(setting), C(kept), C(now) and C(effect).
   type: list
   elements: dict
   returned: always
 lines:
-  description: The same as a person reads it.
+  description: The same as lines for people.
   type: list
   elements: str
   returned: success

@@ -5,10 +5,10 @@ DOCUMENTATION = r"""
 module: settings_check
 short_description: Check the merged variables of a host against the specifications of all roles
 description:
-  - Each role checks its own variables when it runs; most of them run on a machine that is paid for.
-  - Fails with a sentence for each variable that a role requires and that is not set, and for each whose value is of a
-    wrong type. A variable that cannot be evaluated yet is left to its role.
-  - Takes no options, works on the controller, needs no connection to the host that it is called for.
+  - Each role checks its own variables when it runs, but most roles run on a machine that costs money.
+  - Fails with a sentence for each required variable that is not set, and for each value of a wrong type. A variable
+    that cannot be evaluated yet is checked by its role.
+  - Has no options, runs on the controller, and needs no connection to the host for which it is called.
 options: {}
 attributes:
   check_mode:
@@ -24,7 +24,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 errors:
-  description: What is wrong, one sentence each.
+  description: The mistakes, one sentence each.
   type: list
   elements: str
   returned: failure

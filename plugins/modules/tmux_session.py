@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Keep a program running in a tmux session, once."""
+"""Keep a program running in a tmux session, started only once."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ DOCUMENTATION = r"""
 module: tmux_session
 short_description: Keep a program running in a tmux session
 description:
-  - Starts a program in a detached tmux session unless a session of that name is there already, or ends the session.
-  - A session ends with its program. A program that lives on in its session is never started a second time.
+  - Starts a program in a detached tmux session if no session of that name exists, or ends the session.
+  - A session ends with its program. A program that runs in its session is never started a second time.
 options:
   name:
     description: Name of the session.
     type: str
     required: true
   state:
-    description: Whether the session is there.
+    description: Whether the session must exist.
     type: str
     choices: [present, absent]
     default: present
   command:
-    description: The program and its arguments, seen by every user of the host. Required when O(state=present).
+    description: The program and its arguments, visible for every user of the host. Required if O(state=present).
     type: list
     elements: str
   chdir:
@@ -57,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 command:
-  description: What the session was started with, as one line for a shell.
+  description: The session's command, as one line for a shell.
   type: str
   returned: when it was started
 code:
@@ -70,13 +70,13 @@ hint:
   returned: failure
 """
 
-# A program that cannot start is gone within this time.
+# Seconds within which a program that cannot start has ended.
 SETTLE_SECONDS = 0.3
 HINT = "Look at the sessions of the host with `tmux ls`."
 
 
 def main() -> None:
-    """Compare, act, say."""
+    """Compare the session with the wanted state, and start or end it."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
@@ -108,7 +108,7 @@ def main() -> None:
         module.exit_json(changed=True)
     line = " ".join(shlex.quote(word) for word in module.params["command"])
     where = ["-c", module.params["chdir"]] if module.params["chdir"] else []
-    # -u: the trainer's bars are UTF-8, whatever locale an ssh session has.
+    # -u: the trainer's progress bars are UTF-8, whatever locale an ssh session has.
     code, _, error = module.run_command(
         [tmux, "-u", "new-session", "-d", "-s", name, *where, line], expand_user_and_vars=False
     )

@@ -5,31 +5,31 @@ DOCUMENTATION = r"""
 module: training_follow
 short_description: Follow a training until it ends
 description:
-  - Looks at the training every few seconds over the connection that is open anyway, shows each change in one line,
-    and brings new checkpoints home while it trains.
-  - Says at the start, every ten minutes and at the end what the run has cost, by the guard's files in the same folder.
-  - Fails with the trainer's own error lines when the training failed; a host that no longer answers is noticed by
-    ssh's ServerAlive.
-  - Interrupting it leaves the training alone.
+  - Reads the progress every few seconds over the open connection, prints each change in one line, and downloads new
+    checkpoints during the training.
+  - Prints the cost of the run at the start, every ten minutes and at the end, by the guard's files in the same folder.
+  - Fails with the trainer's own error lines if the training failed. ssh's ServerAlive detects a host that no longer
+    answers.
+  - An interruption of this module does not affect the training.
 options:
   state:
-    description: Folder on the instance that holds progress.json and training.log.
+    description: Folder on the instance with progress.json and training.log.
     type: path
     required: true
   session:
-    description: The tmux session that trains.
+    description: The tmux session of the training.
     type: str
     required: true
   interval_seconds:
-    description: Time between two looks.
+    description: Time between two requests for the progress.
     type: float
     required: true
   timeout_hours:
-    description: How long to follow at most.
+    description: Longest time to follow.
     type: float
     required: true
   ssh:
-    description: How to reach the instance, as fluxlora.delivery.transfer.SshTarget takes it.
+    description: How to reach the instance, with the fields of fluxlora.delivery.transfer.SshTarget.
     type: dict
     required: true
   remote:
@@ -37,29 +37,29 @@ options:
     type: path
     required: true
   local:
-    description: The folder on the controller that takes checkpoints and images.
+    description: The folder on the controller for checkpoints and images.
     type: path
     required: true
   excludes:
-    description: Patterns that stay on the instance.
+    description: Patterns of files that stay on the instance.
     type: list
     elements: str
     default: []
   max_files:
-    description: How many files may come home while it trains. What is beyond is refused with a warning.
+    description: Most files that are downloaded during the training. More are refused with a warning.
     type: int
     default: 50000
   max_gb:
-    description: How many GB may come home while it trains, of files that come again too.
+    description: Most GB that are downloaded during the training, including repeated downloads of a file.
     type: float
     default: 220
   instance_id:
     description:
-      - The vast.ai instance behind the host. When it no longer answers, and vast.ai says within
-        O(lost_timeout_seconds) that an interruptible instance was taken away, that is no failure.
+      - The host's vast.ai instance. If it no longer answers, and vast.ai reports within O(lost_timeout_seconds) that an
+        interruptible instance was taken away, this is not a failure.
     type: int
   lost_timeout_seconds:
-    description: How long vast.ai is asked what became of an instance that no longer answers.
+    description: How long vast.ai is asked for the state of an instance that no longer answers.
     type: float
     default: 120
 attributes:
@@ -91,7 +91,7 @@ first_loss:
   type: float
   returned: when the training has finished
 lost:
-  description: How the instance was taken away; outbid, preempted or lost. The training has not ended then.
+  description: How the instance was taken away; outbid, preempted or lost. The training has not ended in this case.
   type: str
   returned: when it was
 code:

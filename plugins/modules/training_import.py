@@ -18,31 +18,31 @@ DOCUMENTATION = r"""
 module: training_import
 short_description: Turn SimpleTuner's own files into a run
 description:
-  - Reads a C(config.json), and a C(multidatabackend.json) and C(lycoris_config.json) where there are, as the training
-    guide has them edited by hand, and writes the host variables of a run that trains the same.
-  - Every key that is renamed, dropped, corrected or added is named with the reason. What a preset or the project's own
-    numbers say already is left out.
-  - Secrets at any depth and paths of another machine are not taken over, and text that looks like a template is marked
-    as none.
-  - The file is readable by its owner alone and listed in a C(.gitignore) beside it.
-  - A file with other content is never written over.
+  - Reads a C(config.json), and optionally a C(multidatabackend.json) and C(lycoris_config.json), which were edited by
+    hand as in the training guide, and writes the host variables of a run that trains the same.
+  - Every key that is renamed, dropped, corrected or added is reported with the reason. Values that a preset or the
+    project's defaults already have are left out.
+  - Secrets at any depth and paths of another machine are not imported, and text that looks like a template is marked
+    so that it is not evaluated.
+  - The file is readable only by its owner and listed in a C(.gitignore) beside it.
+  - A file with other content is never overwritten.
 options:
   files:
-    description: The files, in any order; which is which is told by what they hold.
+    description: The files, in any order; they are recognised by their content.
     type: list
     elements: path
     required: true
   name:
-    description: Name of the run. When it is not given, what the files call the adapter.
+    description: Name of the run. By default the adapter's name in the files.
     type: str
   version:
-    description: The SimpleTuner whose options count, a value of C(simpletuner_version). The usual one when not given.
+    description: The release of SimpleTuner, a value of C(simpletuner_version). By default the project's default.
     type: str
   folder:
-    description: Folder for the host variables. The project's C(inventory/host_vars) when it is not given.
+    description: Folder for the host variables. By default the project's C(inventory/host_vars).
     type: path
   project_dir:
-    description: Folder that holds C(group_vars) and C(roles). The project that is worked in when it is not given.
+    description: Folder with C(group_vars) and C(roles). By default the project of the current folder.
     type: path
 attributes:
   check_mode:
@@ -68,22 +68,22 @@ path:
   type: path
   returned: success
 presets:
-  description: The presets that say what the files say.
+  description: The presets that correspond to the files.
   type: list
   elements: str
   returned: success
   sample: ["512", lokr]
 variables:
-  description: What they do not say.
+  description: The values that differ from the presets.
   type: dict
   returned: success
 notes:
-  description: Each key that is not taken over as it is; C(kind) is one of renamed, dropped, corrected, added.
+  description: Each key that is not imported unchanged; C(kind) is one of renamed, dropped, corrected, added.
   type: list
   elements: dict
   returned: success
 lines:
-  description: The same as a person reads it.
+  description: The same as lines for people.
   type: list
   elements: str
   returned: success

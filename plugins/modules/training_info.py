@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Read how far a training on an instance is; plugins/action/training_info.py calls it and judges what it returns."""
+"""Read the progress of a training on an instance; plugins/action/training_info.py calls it and validates the result."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: training_info
-short_description: Read how far a training on an instance is
+short_description: Read the progress of a training on an instance
 description:
-  - Reads what the supervisor of the training last wrote, and whether its tmux session lives. Changes nothing.
-  - The instance belongs to somebody else, so what it returns is validated on the controller. A progress.json that is
-    not a supervisor's is a failure that says what is wrong with it.
+  - Reads the last progress of the training's supervisor, and whether its tmux session exists. Changes nothing.
+  - The instance belongs to somebody else, so its answer is validated on the controller. If progress.json is not a
+    supervisor's, the module fails and says what is wrong with it.
 options:
   state_dir:
-    description: Folder on the instance that holds progress.json.
+    description: Folder on the instance with progress.json.
     type: path
     required: true
   session:
-    description: Name of the tmux session that trains.
+    description: Name of the training's tmux session.
     type: str
     required: true
 requirements:
-  - tmux on the host; without it no session lives
+  - tmux on the host; without it no session exists
 attributes:
   check_mode:
     support: full
@@ -33,7 +33,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: See how far the training is
+- name: Read the progress of the training
   training_info:
     state_dir: /root/.fluxlora
     session: training
@@ -43,15 +43,15 @@ EXAMPLES = r"""
 RETURN = r"""
 status:
   description: >-
-    absent when nothing was ever started, running, finished, failed; lost when the session is gone without a verdict.
+    absent if nothing was ever started; running, finished, failed; lost if the session is gone without a result.
   type: str
   returned: success
 alive:
-  description: Whether the tmux session lives.
+  description: Whether the tmux session exists.
   type: bool
   returned: always
 lines:
-  description: The same as a person reads it; the first line says how far it is, the others are the trainer's errors.
+  description: The same as a person reads it; the first line is the progress, the others are the trainer's errors.
   type: list
   elements: str
   returned: success
@@ -64,7 +64,7 @@ hint:
   type: str
   returned: failure
 progress:
-  description: What the supervisor last wrote; empty when it has written nothing.
+  description: The supervisor's last progress; empty if it has written nothing.
   type: dict
   returned: always
   contains:
@@ -75,7 +75,7 @@ progress:
       description: Steps done.
       type: int
     steps:
-      description: Steps in all; 0 until the trainer has said so.
+      description: Total steps; 0 until the trainer has reported them.
       type: int
     epoch:
       description: The epoch of the step.
@@ -96,13 +96,13 @@ progress:
       description: Start of the supervisor, seconds since 1970 by the host's clock.
       type: float
     updated_at:
-      description: When this was written, seconds since 1970 by the host's clock.
+      description: Time of this progress, seconds since 1970 by the host's clock.
       type: float
     restarts:
       description: How often a killed trainer was started again.
       type: int
     checkpoints:
-      description: Steps whose checkpoints are whole on the instance's disk.
+      description: Steps whose checkpoints are complete on the instance's disk.
       type: list
       elements: int
     errors:
@@ -110,7 +110,7 @@ progress:
       type: list
       elements: str
     adapter:
-      description: Path of the final adapter, when there is one.
+      description: Path of the final adapter, if there is one.
       type: str
     pid:
       description: The supervisor's process.
@@ -122,7 +122,7 @@ LARGEST_BYTES = 1_000_000
 
 
 def main() -> None:
-    """Read both as they are."""
+    """Read both and return them without validation."""
     module = AnsibleModule(
         argument_spec={
             "state_dir": {"type": "path", "required": True},
@@ -137,7 +137,8 @@ def main() -> None:
 
 
 def read(path: Path) -> str:
-    """The file's text, empty when there is none; the supervisor replaces it whole, so half a file is never seen."""
+    """Return the file's text, empty if it is missing; the supervisor replaces it in one step, so it is always
+    complete."""
     try:
         with path.open("rb") as opened:
             return opened.read(LARGEST_BYTES + 1).decode("utf-8", "replace")

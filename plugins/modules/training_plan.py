@@ -24,9 +24,9 @@ DOCUMENTATION = r"""
 module: training_plan
 short_description: Plan a run before anything is spent
 description:
-  - Reads the dataset, and works out from it and the merged variables how many steps an epoch has, what is left out,
-    how long it takes and what machine it needs.
-  - Fails with every mistake that would end the run, each as one sentence, after looking at all of them.
+  - Reads the dataset, and calculates from it and the merged variables how many steps an epoch has, what is left out,
+    how long the run takes and which machine it needs.
+  - Fails with all mistakes that would end the run, each as one sentence.
 options:
   run:
     description: Name of the run.
@@ -39,12 +39,12 @@ options:
     default: []
   variables:
     description:
-      - The merged variables of the trainer's options, C(simpletuner_*), and of the machine that is asked for,
+      - The merged variables of the trainer's options, C(simpletuner_*), and of the requested machine,
         C(plan_card_gb) and some of C(provision_*), such as C(provision_disk_gb).
     type: dict
     required: true
   names:
-    description: The names of all variables that are set, to find misspelt ones among them.
+    description: The names of all variables that are set, to find misspelt ones.
     type: list
     elements: str
     default: []
@@ -65,14 +65,14 @@ options:
     type: str
     default: ""
   regularisation_pattern:
-    description: File names of pictures that show other things, as a shell would write it.
+    description: File names of images that show other things, as a shell pattern.
     type: str
     default: ""
   cache_dir:
-    description: Folder that remembers what was read of the dataset's files.
+    description: Folder for the cache of the dataset's files.
     type: path
   project_dir:
-    description: Folder that holds C(group_vars) and C(roles). The project that is worked in when it is not given.
+    description: Folder with C(group_vars) and C(roles). By default the project of the current folder.
     type: path
 attributes:
   check_mode:
@@ -101,55 +101,55 @@ plan:
   returned: success
   contains:
     steps:
-      description: Optimizer steps in all.
+      description: Total optimizer steps.
       type: int
     steps_per_epoch:
       description: Steps that see every sample once.
       type: int
     epochs:
-      description: Epochs that are begun.
+      description: Number of started epochs.
       type: int
     hours:
       description: Estimate for an A100; the offers of M(vastai_offer_info) have their own.
       type: float
     disk_gb:
-      description: Disk that will be filled.
+      description: Disk space that will be used.
       type: float
     dataset:
       description: Path, images, captions, size and findings.
       type: dict
     backends:
-      description: What each data backend trains on and leaves out.
+      description: The images that each data backend trains and leaves out.
       type: list
       elements: dict
     requirements:
       description:
-        - What an offer must have, as options of M(vastai_offer_info), with the C(work) that it will do. C(hours) is the
+        - The requirements for an offer, as options of M(vastai_offer_info), with the run's C(work). C(hours) is the
           estimate above.
       type: dict
     hints:
-      description: What could be better.
+      description: Possible improvements.
       type: list
       elements: str
     warnings:
-      description: What will work, though hardly as wanted.
+      description: Problems that do not end the run, but may spoil its result.
       type: list
       elements: str
     lines:
-      description: The plan as a person reads it.
+      description: The plan as lines for people.
       type: list
       elements: str
 ansible_facts:
-  description: What later plays need of the plan.
+  description: The part of the plan that later plays need.
   type: dict
   returned: success
   contains:
     training_plan:
       description:
-        - The plan's C(requirements); and as C(adapter) what the delivered adapter's header says of the run.
+        - The plan's C(requirements), and as C(adapter) the facts for the delivered adapter's header.
       type: dict
 errors:
-  description: What will not work, one sentence each.
+  description: The mistakes, one sentence each.
   type: list
   elements: str
   returned: when the plan is refused
@@ -222,7 +222,7 @@ def main() -> None:
 
 
 def lycoris(variables: dict[str, Any]) -> dict[str, Any] | None:
-    """LyCORIS' settings where it is used."""
+    """Return LyCORIS' settings if it is used."""
     used = variables.get("simpletuner_lora_type") == "lycoris"
     return dict(variables.get("simpletuner_lycoris") or {}) if used else None
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read the presets, what they set and why."""
+"""Read the presets, their settings and the reasons."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..module_utils.failures import fail_with
 
 DOCUMENTATION = r"""
 module: training_preset_info
-short_description: Read the presets, what they set and why
+short_description: Read the presets, their settings and the reasons
 description:
   - Reads C(group_vars/preset_NAME.yml); the reasons are the files' comments.
 options:
   presets:
     description:
       - Names as a list, or in one string with C(,) or C(+) between them.
-      - Every preset when empty; those that were named are also tried together.
+      - Empty for every preset; named ones are also checked in combination.
     type: raw
     default: []
   project_dir:
-    description: Folder that holds C(group_vars) and C(roles). The project that is worked in when it is not given.
+    description: Folder with C(group_vars) and C(roles). By default the project of the current folder.
     type: path
 attributes:
   check_mode:
@@ -56,7 +56,7 @@ lines:
   elements: str
   returned: success
 together:
-  description: What a run with these presets has; empty where they do not combine, or none was named.
+  description: The presets of a run with these; empty if they cannot be combined, or none was named.
   type: list
   elements: str
   returned: success

@@ -18,8 +18,8 @@ DOCUMENTATION = r"""
 module: training_presets
 short_description: Resolve the presets of a run
 description:
-  - Reads the names of presets, adds the default one where none of them says what is trained at which size, and refuses
-    unknown presets and two that set one variable.
+  - Reads the names of presets, adds the default one if none of them is a resolution preset, and refuses unknown presets
+    and two that set one variable.
   - A preset is a file C(group_vars/preset_NAME.yml).
 options:
   presets:
@@ -27,7 +27,7 @@ options:
     type: raw
     required: true
   project_dir:
-    description: Folder that holds C(group_vars) and C(roles). The project that is worked in when it is not given.
+    description: Folder with C(group_vars) and C(roles). By default the project of the current folder.
     type: path
 attributes:
   check_mode:
@@ -45,13 +45,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 presets:
-  description: The presets, each once, in the order they were given.
+  description: The presets, in their order and without repetitions.
   type: list
   elements: str
   returned: success
   sample: ["1024", lokr]
 available:
-  description: Every preset there is.
+  description: All existing presets.
   type: list
   elements: str
   returned: success

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Have a vast.ai key of small scope in the official client's own file."""
+"""Make a vast.ai key with few permissions, in the official client's own file."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ except ImportError as error:
 
 DOCUMENTATION = r"""
 module: vastai_api_key
-short_description: Have a vast.ai key of small scope in the official client's own file
+short_description: Make a vast.ai key with few permissions, in the official client's own file
 description:
-  - Makes an API key that may do only what it is meant for, proves that it works, and writes it where the official
-    client keeps its own, readable by the owner alone. The file that was there is kept beside it.
-  - The key that calls must be one that may write to the account.
-  - The new key is in no result, log or output.
-  - Nothing is made when the file holds a key that may do just this already.
+  - Makes an API key with only the requested permissions, tests it, and writes it into the official client's own file,
+    readable only by the owner. The previous file is kept beside it.
+  - The calling key must have permission to write to the account.
+  - No result, log or output contains the new key.
+  - Nothing is made if the key in the file already has exactly these permissions.
 extends_documentation_fragment: fluxlora.vastai.account
 options:
   name:
-    description: What the account shows the key as.
+    description: Name of the key in the account.
     type: str
     default: fluxlora
   permissions:
-    description: The categories of requests that the key may make.
+    description: The categories of requests that the key may send.
     type: list
     elements: str
     default: [misc, instance_read, instance_write, user_read, billing_read]
   path:
-    description: The file. When not given, the official client's, C(~/.config/vastai/vast_api_key).
+    description: The file. By default the official client's, C(~/.config/vastai/vast_api_key).
     type: path
 attributes:
   check_mode:
@@ -52,7 +52,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Rent with a key that may not touch the account
+- name: Rent with a key that may not change the account
   vastai_api_key:
 """
 
@@ -62,15 +62,15 @@ file:
   returned: success
   type: str
 key_id:
-  description: The account's number of the key; none in check mode, where there is none yet.
+  description: The account's id of the key; null in check mode if it is not made yet.
   returned: success
   type: int
 backup:
-  description: Where the file that was there before is kept; empty when there was none.
+  description: Backup of the previous file; empty if there was none.
   returned: success
   type: str
 shadowed:
-  description: Whether E(VAST_API_KEY) is set, which counts before the file.
+  description: Whether E(VAST_API_KEY) is set, which takes precedence over the file.
   returned: success
   type: bool
 code:
@@ -84,7 +84,7 @@ hint:
   type: str
 """
 
-# What fluxlora.doctor.account.LEAST says, without the package.
+# The value of fluxlora.doctor.account.LEAST, without an import of the package.
 PERMISSIONS = ["misc", "instance_read", "instance_write", "user_read", "billing_read"]
 ARGUMENT_SPEC = {
     **ACCOUNT_OPTIONS,
@@ -113,7 +113,7 @@ def main() -> None:
         fail(module, f"{path} cannot be written: {error.strerror}.", hint="Name another path.", code="no_file")
     module.exit_json(
         changed=minted.changed,
-        file=str(path),  # a result named path makes Ansible add the file's own facts
+        file=str(path),  # Ansible adds the file's own facts to a result named path
         key_id=minted.key_id,
         backup=str(minted.backup or ""),
         shadowed=bool(os.environ.get("VAST_API_KEY")),

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Hold what this computer remembers against what vast.ai lists and charged."""
+"""Compare the journal of this computer with vast.ai's instances and charges."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ module: vastai_audit
 short_description: Find the vast.ai instances that cost money and should not
 description:
   - Compares the journal of this computer with the account's instances and charges.
-  - Finds instances of ours that this computer does not know or has seen destroyed, that stand still and bill their
-    disk, that are a run's second one, that outlive their lease, or whose adapter is at home already.
-  - Writes down in the journal the end and the cost of instances that ended where this computer did not see it; nothing
-    else is changed, and instances with another label are only counted.
-  - A list that cannot be read is a failure. Charges that the key may not read are only missed.
+  - Finds instances with the label prefix that this computer does not know or has seen destroyed, that are stopped and
+    cost money for their disk, that are a run's second one, that exceed their lease, or whose adapter is downloaded.
+  - Records in the journal the end and the cost of instances that ended without this computer; nothing else is changed,
+    and instances with another label are only counted.
+  - A list that cannot be read is a failure. Charges that the key may not read are only missing.
 extends_documentation_fragment: fluxlora.vastai.account
 options:
   journal:
-    description: File with what was rented, failed and ended. It need not exist.
+    description: File that records what was rented, failed and destroyed. It need not exist.
     type: path
     required: true
   label_prefix:
-    description: First part of the labels that are ours.
+    description: First part of the labels of the checked instances.
     type: str
     default: fluxlora
   days:
-    description: How far back charges are asked for.
+    description: Number of days for which charges are read.
     type: float
     default: 30
   lease_hours:
-    description: How long an instance may live.
+    description: Longest time that an instance may exist.
     type: float
     default: 24
 attributes:
@@ -60,12 +60,12 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look for money that is lost
+- name: Find wasted money
   vastai_audit:
     journal: ~/.fluxlora/journal.jsonl
   register: audited
 
-- name: Tell by mail
+- name: Report by mail
   community.general.mail:
     subject: "{{ audited.findings | length }} instances cost money that they should not"
     body: "{{ audited.lines | join('\n') }}"
@@ -74,7 +74,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 findings:
-  description: The instances that need a decision, each with every reason it is here.
+  description: The instances that need a decision, each with every reason.
   returned: success
   type: list
   elements: dict
@@ -89,10 +89,10 @@ findings:
       description: The run in its label.
       type: str
     usd_per_hour:
-      description: What it costs on, in $ an hour; null when vast.ai does not say.
+      description: Its price per hour in $; null if vast.ai does not list it.
       type: float
     text:
-      description: What is the matter and the command that ends it, in a sentence.
+      description: The problem and the command that destroys the instance, in a sentence.
       type: str
 settlements:
   description: Instances that ended elsewhere, each with C(run), C(instance_id) and C(spent_usd).
@@ -100,16 +100,16 @@ settlements:
   type: list
   elements: dict
 trainings:
-  description: Each training's C(expected_usd) and C(actual_usd), and the C(instance_ids) it took.
+  description: Each training's C(expected_usd) and C(actual_usd), and its C(instance_ids).
   returned: success
   type: list
   elements: dict
 foreign:
-  description: How many instances have somebody else's label.
+  description: Number of instances with other labels.
   returned: success
   type: int
 lines:
-  description: All of it for people.
+  description: All of this as lines for people.
   returned: success
   type: list
   elements: str

@@ -33,17 +33,17 @@ DOCUMENTATION = r"""
 module: vastai_instance
 short_description: Rent, stop or destroy the vast.ai instance of a run
 description:
-  - C(present) takes the instance whose label names the run, else rents the first of O(offers) that is not gone.
-  - A reply that got lost is resolved by looking the label up, never by renting again.
-  - Returns when the instance runs, has an address for ssh, and, with O(private_key_file), lets that key in.
-  - A rented one that fails is destroyed, and the next offer on another machine is tried, O(max_attempts) times at most.
-    One that was there before is kept, whatever it does.
-  - C(absent) destroys, again where needed, until the account's list no longer has the instance.
-  - C(stopped) keeps the disk, which is paid for.
+  - C(present) uses the instance whose label names the run, otherwise rents the first of O(offers) that still exists.
+  - If a reply is lost, the instance is looked up by its label, and never rented again.
+  - Returns when the instance runs, has an address for ssh, and, with O(private_key_file), accepts that key.
+  - A rented instance that fails is destroyed, and the next offer on another machine is tried, at most O(max_attempts)
+    times. An instance that existed before is never destroyed.
+  - C(absent) destroys, repeatedly if needed, until the account's list no longer has the instance.
+  - C(stopped) keeps the disk, which still costs money.
 extends_documentation_fragment: fluxlora.vastai.account
 options:
   state:
-    description: What should be.
+    description: Wanted state of the instance.
     type: str
     choices: [present, absent, stopped]
     default: present
@@ -60,13 +60,13 @@ options:
     type: str
     default: fluxlora
   instance_id:
-    description: The instance to destroy, when not all of the run's.
+    description: The instance to destroy, if not all of the run's.
     type: int
   offers:
     description:
       - Offers to rent, best first, as M(vastai_offer_info) returns them; only C(id) is needed.
-      - With C(price_per_hour), an instance that turns out to be dearer is not kept. C(bid_per_hour) is bid, in $/h
-        without storage, for an interruptible instance.
+      - With C(price_per_hour), an instance with a higher price is not kept. C(bid_per_hour) is the bid in $/h without
+        storage for an interruptible instance.
     type: list
     elements: dict
     default: []
@@ -78,7 +78,7 @@ options:
     type: float
     default: 220
   env:
-    description: Environment of the container. vast.ai keeps it in clear text; nothing secret belongs here.
+    description: Environment of the container. vast.ai stores it in clear text, so it must not contain secrets.
     type: dict
     default: {}
   onstart:
@@ -86,36 +86,36 @@ options:
     type: str
     default: touch ~/.no_auto_tmux
   direct_ssh:
-    description: Whether to use a directly mapped port rather than vast.ai's proxy, where there is one.
+    description: Whether to use a directly mapped port, if there is one, instead of vast.ai's proxy.
     type: bool
     default: true
   public_key:
-    description: Public key to let into the instance, beside the account's.
+    description: Public key to add to the instance, beside the account's.
     type: str
   private_key_file:
-    description: Private key to log in with, once, as user root. Without it the instance's address is enough.
+    description: Private key for a test login as root. Without it, an address of the instance is enough.
     type: path
   known_hosts_dir:
-    description: Folder where the host key of each instance is pinned at the first login; with O(private_key_file).
+    description: Folder in which each instance's host key is stored at the first login; with O(private_key_file).
     type: path
     default: ~/.ssh/fluxlora_known_hosts
   proxy_command:
-    description: Command through which ssh reaches the instance, as its option ProxyCommand; none when it is empty.
+    description: Command through which ssh reaches the instance, as in its option ProxyCommand; empty for none.
     type: str
     default: ""
   journal:
-    description: File to append what was rented, what failed and what it cost to. Nothing is remembered without it.
+    description: File to which rents, failures and costs are appended. Without it nothing is recorded.
     type: path
   lost:
-    description: How the instance that is destroyed had been taken away before, as RV(loss) says; for the journal.
+    description: How the destroyed instance had been taken away before, as in RV(loss); for the journal.
     type: str
     default: ""
   max_attempts:
-    description: Most instances that are rented in one call, one after the other.
+    description: Most instances that one call rents, one after the other.
     type: int
     default: 3
   max_price_per_hour:
-    description: Most that the instance may cost, in $/h, storage included. A dearer one is destroyed.
+    description: Highest price of the instance in $/h, including storage. A more expensive one is destroyed.
     type: float
   price_tolerance:
     description: Share by which an instance may cost more than its offer.
@@ -130,7 +130,7 @@ options:
     type: float
     default: 60
   lost_timeout_seconds:
-    description: Longest look for an instance whose rent was not answered.
+    description: Longest search for an instance whose rent was not answered.
     type: float
     default: 120
   ssh_timeout_seconds:
@@ -138,11 +138,11 @@ options:
     type: float
     default: 300
   network_timeout_seconds:
-    description: Longest time that an ssh port may swallow what is sent; one that refuses is given longer.
+    description: Longest time without an answer of the ssh port; a port that refuses connections gets more time.
     type: float
     default: 60
   destroy_timeout_seconds:
-    description: Longest wait for the end of an instance.
+    description: Longest wait until an instance is gone.
     type: float
     default: 180
   request_timeout_seconds:
@@ -150,7 +150,7 @@ options:
     type: float
     default: 60
   poll_seconds:
-    description: Time between two looks; a question that failed is asked again after a second at most.
+    description: Time between two requests; a failed one is repeated after at most a second.
     type: float
     default: 10
 attributes:
@@ -161,14 +161,14 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Rent the cheapest that fits
+- name: Rent the cheapest offer that fits
   vastai_instance:
     run: my-style
     presets: ["512", lokr]
     offers: "{{ found.offers }}"
     image: vastai/pytorch:2.8.0-cuda-12.8.1-py311
 
-- name: Give it back
+- name: Destroy it
   vastai_instance:
     run: my-style
     state: absent
@@ -176,7 +176,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 instance:
-  description: The instance, without anything secret. Null once there is none.
+  description: The instance, without secrets. Null if there is none.
   returned: success
   type: dict
   contains:
@@ -187,36 +187,36 @@ instance:
       description: Its actual status.
       type: str
     price_per_hour:
-      description: Price in $/h, storage included.
+      description: Price in $/h, including storage.
       type: float
     direct_host:
       description: Address of the directly mapped ports.
       type: str
     direct_port:
-      description: Port that leads to its sshd.
+      description: Port of its sshd.
       type: int
     proxy_host:
-      description: Address of vast.ai's proxy, the way where there is no mapped port.
+      description: Address of vast.ai's proxy, which is used if there is no mapped port.
       type: str
     proxy_port:
-      description: Port of the proxy that leads to its sshd.
+      description: Port of the proxy for its sshd.
       type: int
 loss:
-  description: How an interruptible instance was taken away; outbid, preempted or lost, and empty while it was not.
+  description: How an interruptible instance was taken away; outbid, preempted or lost. Empty if it was not.
   returned: success
   type: str
 instance_absent:
-  description: Whether vast.ai's list was seen without the instance, so that it costs nothing any more.
+  description: Whether vast.ai's list no longer has the instance, so that it costs nothing any more.
   returned: success
   type: bool
 attempts:
-  description: What was tried, in order.
+  description: The attempts, in order.
   returned: always
   type: list
   elements: dict
   contains:
     code:
-      description: What became of it, for programs.
+      description: The result, for programs.
       type: str
       sample: boot_timeout
     sentence:
@@ -230,7 +230,7 @@ attempts:
       description: The instance that was rented or destroyed.
       type: int
     usd:
-      description: What it has cost, bytes not counted, as far as it is known.
+      description: Its cost in $ without bytes, as far as it is known.
       type: float
 instance_id:
   description: The instance that exists, and costs money, in spite of the failure.
@@ -290,15 +290,15 @@ WAITS = {
 
 
 def number(offer: dict[str, Any], name: str) -> float | None:
-    """Other people's templates hand numbers over as text. Raises InputError for what is none."""
+    """Return a number, also from text, which templates may pass. Raises InputError for anything else."""
     found = number_of(offer.get(name))
     if found is None and offer.get(name) is not None:
-        raise InputError(f"The {name} of an offer is no number: {offer[name]!r}.", hint=AS_RETURNED)
+        raise InputError(f"The {name} of an offer is not a number: {offer[name]!r}.", hint=AS_RETURNED)
     return found
 
 
 def choice(offer: dict[str, Any]) -> Choice:
-    """An offer as vastai_offer_info returns it, or only its id."""
+    """Return an offer as vastai_offer_info returns it, or with only its id."""
     known = {field.name: offer[field.name] for field in fields(Offer) if field.name in offer}
     known |= {name: number(offer, name) for name in ("price_per_hour", "storage_usd_per_hour")}
     known |= {name: whole_of(number(offer, name)) for name in ("id", "machine_id", "host_id")}
@@ -306,7 +306,7 @@ def choice(offer: dict[str, Any]) -> Choice:
         raise InputError("An offer has no id.", hint=AS_RETURNED)
     cost = offer.get("cost") or {}
     if not isinstance(cost, dict):
-        raise InputError(f"The cost of an offer is no mapping: {cost!r}.", hint=AS_RETURNED)
+        raise InputError(f"The cost of an offer is not a mapping: {cost!r}.", hint=AS_RETURNED)
     hours = cost.get("hours")
     return Choice(
         Offer(**known),
@@ -331,7 +331,7 @@ def ensure(params: dict[str, Any], attempts: Attempts, *, dry_run: bool) -> Ensu
     )
     prefix = params["label_prefix"]
     if params["state"] == "absent":
-        # What is no name for a run has no instance, which must not sound as if one had ended.
+        # An impossible name of a run has no instance; this must not look as if an instance had been destroyed.
         target = params["instance_id"] or Label(params["run"], prefix=prefix).run
         return ensure_absent(
             vast,

@@ -26,14 +26,14 @@ module: vastai_instance_info
 short_description: Look up the vast.ai instances of a run
 description:
   - Reads the account's list of instances once, and changes nothing.
-  - A list that cannot be read is a failure; it never looks like a run without an instance.
+  - A list that cannot be read is a failure, and never looks like a run without an instance.
 extends_documentation_fragment: fluxlora.vastai.account
 options:
   run:
     description: Name of the run; required unless O(instance_id) is given.
     type: str
   instance_id:
-    description: One instance by its id, whatever its label says; O(run) does not count then.
+    description: One instance by its id, whatever its label is; O(run) is then ignored.
     type: int
   label_prefix:
     description: First part of the labels.
@@ -66,12 +66,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 instances:
-  description: All instances of the run without anything secret, the oldest first; as RV(instance).
+  description: All instances of the run without secrets, the oldest first; with the keys of RV(instance).
   returned: success
   type: list
   elements: dict
 instance:
-  description: The oldest of them. Null when there is none.
+  description: The oldest of them. Null if there is none.
   returned: success
   type: dict
   contains:
@@ -82,13 +82,13 @@ instance:
       description: Its actual status.
       type: str
     price_per_hour:
-      description: Price in $/h, storage included.
+      description: Price in $/h, including storage.
       type: float
     started_at:
       description: When it was rented, in seconds since the epoch.
       type: float
 loss:
-  description: How an interruptible instance was taken away; outbid, preempted or lost, and empty while it was not.
+  description: How an interruptible instance was taken away; outbid, preempted or lost. Empty if it was not.
   returned: success
   type: str
 code:
@@ -116,7 +116,7 @@ def main() -> None:
     require_fluxlora(module, IMPORT_ERROR)
     given = module.params
     try:
-        # A name that no run can have has no instance, which must not sound like an answer of vast.ai.
+        # An impossible name of a run has no instance; this must not look like an answer of vast.ai.
         target = given["instance_id"] or Label(given["run"], prefix=given["label_prefix"]).run
         vast = Vast(given["api_key"], given["url"], timeout_seconds=given["request_timeout_seconds"])
         found = listed(vast, target, given["label_prefix"])

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whether an interruptible instance that no longer answers was taken away."""
+"""Find out whether an interruptible instance that no longer answers was taken away."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ except ImportError as error:
 
 DOCUMENTATION = r"""
 module: vastai_loss_info
-short_description: Whether an interruptible instance that no longer answers was taken away
+short_description: Find out whether an interruptible instance that no longer answers was taken away
 description:
-  - vast.ai may take a minute to notice that a host is gone, so an interruptible instance is waited for.
-  - One that is rented at a fixed price is never called lost, and not waited for.
+  - vast.ai may take a minute to notice that a host is gone, so the module waits for an interruptible instance.
+  - An instance at a fixed price is never reported as lost, and the module does not wait for it.
 extends_documentation_fragment: fluxlora.vastai.account
 options:
   instance_id:
@@ -30,7 +30,7 @@ options:
     type: int
     required: true
   timeout_seconds:
-    description: How long vast.ai is asked.
+    description: Longest wait for vast.ai's report.
     type: float
     default: 120
 attributes:
@@ -41,7 +41,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: See what became of it
+- name: Find out whether it was taken away
   vastai_loss_info:
     instance_id: 12345
   register: seen
@@ -49,7 +49,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 loss:
-  description: How it was taken away; outbid, preempted or lost, and empty where vast.ai does not say that it was.
+  description: How it was taken away; outbid, preempted or lost. Empty if vast.ai does not report this.
   returned: success
   type: str
 code:

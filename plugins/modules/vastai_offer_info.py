@@ -32,94 +32,94 @@ module: vastai_offer_info
 short_description: Find vast.ai offers for a run, cheapest first
 description:
   - Searches vast.ai for machines and ranks those that fit by the expected cost of the whole run.
-  - That cost is GPU time, storage, bytes down and up, and what a retry costs times how likely it is. The time depends
-    on how fast the GPU trains; C(docs/speeds.md) says what is known of that.
-  - Every filter is checked again on the answer, and what does not fit is returned with the reason.
+  - The cost is GPU time, storage, bytes down and up, and the cost of a retry times its probability. The time depends on
+    the speed of the GPU; its source is C(docs/speeds.md).
+  - Every filter is checked again on the answer, and offers that do not fit are returned with the reason.
 extends_documentation_fragment: fluxlora.vastai.account
 options:
   gpu_ram_gb:
-    description: Least memory of each GPU.
+    description: Minimum memory of each GPU.
     type: float
   disk_gb:
-    description: Disk that will be rented.
+    description: Disk to rent.
     type: float
   num_gpus:
     description: Number of GPUs.
     type: int
   cpu_ram_gb:
-    description: Least memory of the host. An offer of some of its GPUs has that share of it.
+    description: Minimum memory. An offer of some of a host's GPUs has the same share of its memory.
     type: float
   cuda_version:
-    description: Least CUDA version that the host's driver serves.
+    description: Lowest CUDA version that the host's driver must support.
     type: float
   compute_cap:
-    description: Least compute capability, times 100.
+    description: Lowest compute capability, times 100.
     type: int
   cpu_arch:
     description: Architecture of the processor.
     type: str
   inet_down_mbps:
-    description: Least download rate in Mbit/s.
+    description: Minimum download rate in Mbit/s.
     type: float
   inet_up_mbps:
-    description: Least upload rate in Mbit/s.
+    description: Minimum upload rate in Mbit/s.
     type: float
   direct_ports:
-    description: Least number of directly mapped ports. 0 admits machines that are reached through the proxy only.
+    description: Minimum number of directly mapped ports. 0 also accepts machines that only the proxy reaches.
     type: int
   reliability:
-    description: Least reliability, 0 to 1.
+    description: Lowest reliability, 0 to 1.
     type: float
   verified:
-    description: Whether only verified machines are wanted.
+    description: Whether only verified machines are accepted.
     type: bool
   gpu_names:
-    description: Names of the GPUs that are wanted, as vast.ai writes them. Any when it is empty.
+    description: Names of accepted GPUs, in vast.ai's spelling. Empty for any.
     type: list
     elements: str
   countries:
-    description: Two-letter codes of the countries that are wanted. Any when it is empty.
+    description: Two-letter codes of accepted countries. Empty for any.
     type: list
     elements: str
   excluded_machine_ids:
-    description: Machines that are not wanted.
+    description: Machines that are not accepted.
     type: list
     elements: int
   max_price_per_hour:
-    description: Most that an hour may cost, in $, storage included.
+    description: Highest price per hour in $, including storage.
     type: float
   work:
     description:
-      - What the run will do, as the plan of M(training_plan) has it under C(requirements.work). What is not given has
-        the value of the guide's run.
+      - The work of the run, as C(requirements.work) in the plan of M(training_plan). Missing values are those of the
+        guide's run.
     type: dict
   done_steps:
-    description: The steps of the work that are done already, on an instance that was lost.
+    description: Steps of the work that an interrupted instance has already done.
     type: int
     default: 0
   duration_hours:
-    description: Hours that the host must still guarantee, when that is more than the run takes if it goes badly.
+    description: Hours that the host must still guarantee, if a slow run does not need more.
     type: float
   budget_usd:
-    description: Most that the run may be expected to cost from now on, in $. No limit when it is not given.
+    description: Highest expected cost of the run from now on, in $. By default no limit.
     type: float
   deadline_hours:
-    description: Most hours that the run may be expected to take from now on. No limit when it is not given.
+    description: Longest expected time of the run from now on, in hours. By default no limit.
     type: float
   interruptible:
-    description: Whether to look for machines to bid on, priced at the bid that suits the run, in place of fixed prices.
+    description: Whether to search for machines to bid on, priced at the best bid for the run, instead of fixed prices.
     type: bool
   journal:
     description:
-      - File that remembers earlier runs. Machines that failed not long ago are passed over, and measured trainings
-        correct the expected time.
+      - File that records earlier runs. Machines that failed recently are passed over, and measured trainings correct
+        the expected time.
     type: path
   show_refused:
-    description: Whether RV(lines) tells of each offer that was passed over; otherwise they are counted by reason.
+    description: Whether RV(lines) has each offer that was passed over; otherwise they are counted by reason.
     type: bool
     default: false
 notes:
-  - Options that are not given have the values of the training guide; see src/fluxlora/offers/requirements.py.
+  - The defaults are the values of the training guide; see src/fluxlora/offers/requirements.py.
 attributes:
   check_mode:
     support: full
@@ -138,7 +138,7 @@ EXAMPLES = r"""
       batch_size: 2
   register: found
 
-- name: Show the cheapest
+- name: Show the cheapest offer
   ansible.builtin.debug:
     msg: "{{ found.offers[0].gpu_name }} for ${{ found.offers[0].cost.total | round(2) }}"
 """
@@ -151,29 +151,29 @@ offers:
   elements: dict
   contains:
     id:
-      description: What to rent.
+      description: The id to rent it.
       type: int
     gpu_name:
       description: The GPU's name.
       type: str
     price_per_hour:
-      description: Price in $/h, storage included.
+      description: Price in $/h, including storage.
       type: float
     cost:
       description:
         - Expected cost of the run in $, as C(gpu), C(storage), C(bytes), C(retry) and C(total), between C(low) and
           C(high). C(hours) has the time of each phase, their C(total), C(low) and C(high).
-        - C(seconds_per_step) is what it was reckoned with, C(table_seconds_per_step) the same without your own runs,
-          of which there are C(own_runs). C(basis) is published, computed or estimated.
+        - C(seconds_per_step) was used for it, C(table_seconds_per_step) is the same without your own runs, whose number
+          is C(own_runs). C(basis) is published, computed or estimated.
       type: dict
     bid_per_hour:
-      description: What to bid for an interruptible instance, in $/h without storage; with O(interruptible) alone.
+      description: The bid for an interruptible instance, in $/h without storage; only with O(interruptible).
       type: float
     spare_usd:
-      description: What may be lost on other instances before this offer no longer fits into O(budget_usd), or null.
+      description: The $ that other instances may lose before this offer no longer fits into O(budget_usd), or null.
       type: float
     spare_hours:
-      description: The same of O(deadline_hours).
+      description: The same in hours, for O(deadline_hours).
       type: float
   sample:
     - id: 18209627
@@ -190,18 +190,18 @@ refused:
       description: Why the offer was passed over.
       type: str
     kind:
-      description: The kind of reason, to count them by.
+      description: The kind of reason, for counting.
       type: str
 missing_usd:
-  description: By how much O(budget_usd) is too small for the nearest offer that keeps everything else.
+  description: The $ by which O(budget_usd) is too small for the nearest offer that meets everything else.
   returned: when no offer fits, and one would with a larger budget or a later deadline
   type: float
 missing_hours:
-  description: By how much O(deadline_hours) is too small for the same offer.
+  description: The hours by which O(deadline_hours) is too small for the same offer.
   returned: when no offer fits, and one would with a larger budget or a later deadline
   type: float
 lines:
-  description: The ranking as a person reads it, the ten best.
+  description: The ranking as lines for people, with the ten best offers.
   returned: success
   type: list
   elements: str
@@ -218,7 +218,7 @@ hint:
 """
 
 
-# Those that are fields of Requirements as they are.
+# Options that are fields of Requirements.
 REQUIREMENTS = {
     "gpu_ram_gb": {"type": "float"},
     "disk_gb": {"type": "float"},
@@ -252,7 +252,7 @@ ARGUMENT_SPEC = {
 
 
 def requirements(params: Mapping[str, Any], remembered: list[Entry]) -> Requirements:
-    """What is not given has the guide's value."""
+    """Return the requirements; options that are not given have the guide's value."""
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name in REQUIREMENTS

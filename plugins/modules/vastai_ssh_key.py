@@ -21,7 +21,7 @@ DOCUMENTATION = r"""
 module: vastai_ssh_key
 short_description: Register an SSH public key with the vast.ai account
 description:
-  - Instances let the account's keys in that were registered before they were rented.
+  - An instance accepts the keys that were registered with the account before it was rented.
 extends_documentation_fragment: fluxlora.vastai.account
 options:
   public_key:
@@ -41,7 +41,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Register the key that will log in
+- name: Register the key for the login
   vastai_ssh_key:
     public_key: "{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"
 """

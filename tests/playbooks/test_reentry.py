@@ -70,7 +70,7 @@ def killed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
     reached = {
         "renting": lambda: bench.instances(),
         "configuring": lambda: "TASK [simpletuner : " in log.read_text(),
-        "training": lambda: "is home, in" in log.read_text() and held(bench),
+        "training": lambda: "is downloaded, in" in log.read_text() and held(bench),
         "fetching": lambda: "TASK [artifacts : Bring the folders home]" in log.read_text(),
     }
     trainers = []

@@ -1,1 +1,1 @@
-"""A stand-in vast.ai, Hub and market, and the hosts behind them: a whole run for free."""
+"""Stand-ins for vast.ai, its market and the Hub, with real hosts behind them: a whole run for free."""

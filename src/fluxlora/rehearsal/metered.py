@@ -1,4 +1,4 @@
-"""Counts what goes through an application, so that it can be charged for."""
+"""Counts the bytes of an application, so that they can be charged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Metered:
-    """The application, and `moved(up, down)` called with the bytes of every body it is sent and sends."""
+    """Wraps an application, and calls `moved(up, down)` with the bytes of every body that it receives and sends."""
 
     def __init__(self, app: ASGIApp, moved: Callable[[int, int], None]) -> None:
         self._app, self._moved = app, moved

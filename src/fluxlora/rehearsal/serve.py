@@ -1,4 +1,4 @@
-"""The stand-in vast.ai, Hub and Weights & Biases in one process, on 127.0.0.1, until told to end."""
+"""Runs the stand-ins for vast.ai, the Hub and Weights & Biases in one process, on 127.0.0.1, until it is ended."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def serve(
     seed: int = 1,
     machines: int = 1,
 ) -> None:
-    """Print one line of JSON with the url and key of each stand-in; return when everything is gone again.
+    """Print one line of JSON with the url and key of each stand-in; return when everything is removed again.
 
-    Ends at SIGTERM, SIGINT or, with `until_eof`, when standard input ends. `speed` makes instances pass through their
-    states faster, `clock_rate` makes money run faster than the wall clock, `seed` chooses the market, which has that
+    It ends at SIGTERM, SIGINT or, with `until_eof`, when standard input ends. `speed` makes instances change their
+    states faster, `clock_rate` makes costs grow faster than in real time, `seed` chooses the market, which has this
     many `machines` of each kind.
     """
     behind = _hosts(hosts)
@@ -88,8 +88,8 @@ async def _serve(cloud: Cloud, port: int, state: Path, until_eof: bool) -> None:
 
 
 def wait_for_eof(loop: asyncio.AbstractEventLoop, over: asyncio.Event, file: int = 0) -> None:
-    """Set `over` when there is no more to read; a server that has ended by then, for another reason, needs it not."""
-    # os.read and not sys.stdin: its lock would outlive the interpreter's end in this thread.
+    """Set `over` when standard input ends; this has no effect if the server has already ended."""
+    # os.read and not sys.stdin, whose lock would be held by this thread at the end of the interpreter.
     with contextlib.suppress(OSError):
         while os.read(file, 1024):
             pass
@@ -98,11 +98,11 @@ def wait_for_eof(loop: asyncio.AbstractEventLoop, over: asyncio.Event, file: int
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that leaves signals alone and is bound before it starts."""
+    """A uvicorn that does not handle signals and is bound before it starts."""
 
     def __init__(self, app: ASGIApp, port: int, *, tells_time: bool = True) -> None:
-        """`tells_time`: in each answer's header; else the application does."""
-        # Clients keep a connection for five seconds, and so does uvicorn unless told: it would close what is in use.
+        """`tells_time`: the server sets each answer's date header; otherwise the application does."""
+        # Clients keep a connection for five seconds, and so does uvicorn by default: it could close one that is in use.
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -115,8 +115,8 @@ class _Server(uvicorn.Server):
         try:
             self._socket = socket.create_server(("127.0.0.1", port))
         except OSError as error:
-            hint = "Choose another one, or leave it out to get any that is free."
-            raise RehearsalError(f"Port {port} of 127.0.0.1 is not to be had: {error.strerror}.", hint=hint) from error
+            hint = "Choose another one, or leave it out to get any free port."
+            raise RehearsalError(f"Port {port} of 127.0.0.1 is not available: {error.strerror}.", hint=hint) from error
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A whole run on this machine: the stand-ins, the hosts behind them, and the same playbooks as ever."""
+"""Rehearses a whole run on this machine: with the stand-ins, the hosts behind them, and the usual playbooks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Say = Callable[[str], Any]
 
 @dataclass(frozen=True)
 class Standin:
-    """Where the stand-in vast.ai, Hub and Weights & Biases answer, and the keys they take."""
+    """The addresses of the stand-ins for vast.ai, the Hub and Weights & Biases, and their keys."""
 
     url: str
     api_key: str
@@ -38,7 +38,7 @@ class Standin:
     wandb_key: str
 
     def environment(self) -> dict[str, str]:
-        """What the playbooks must find in their environment to meet the stand-ins instead of the world."""
+        """Return the environment in which the playbooks use the stand-ins instead of the real servers."""
         return {
             "VAST_URL": self.url,
             "VAST_API_KEY": self.api_key,
@@ -50,16 +50,18 @@ class Standin:
 
 @contextmanager
 def standin(hosts: str = "containers", *, timeout_seconds: float = 60) -> Iterator[Standin]:
-    """Run the stand-ins in a process of their own; it ends, and removes its hosts, when this one does, anyhow."""
+    """Run the stand-ins in their own process, which ends and removes its hosts when this process ends in any way."""
     command = [sys.executable, "-m", "fluxlora", "rehearsal", "serve", "--hosts", hosts, "--until-eof"]
-    # A session of its own: Ctrl-C is for this process, which ends the server in order.
+    # Its own session, because Ctrl-C is for this process, which ends the server in order.
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert server.stdin is not None
     assert server.stdout is not None
     try:
         line = server.stdout.readline()
         if not line:
-            raise RehearsalError("The stand-in vast.ai did not start.", hint=f"Run it alone: {' '.join(command[1:])}")
+            raise RehearsalError(
+                "The stand-in for vast.ai did not start.", hint=f"Run it separately: {' '.join(command[1:])}"
+            )
         yield Standin(**json.loads(line))
     finally:
         server.stdin.close()
@@ -71,14 +73,14 @@ def standin(hosts: str = "containers", *, timeout_seconds: float = 60) -> Iterat
 
 
 def rehearse(run: Mapping[str, str], *, say: Say) -> Outcome:
-    """Hold a whole run for free and tell what it did; nothing but the artifacts is left."""
-    # SIGINT too: a shell without job control starts what it puts into the background with SIGINT ignored.
+    """Rehearse a whole run for free and print its summary; only the artifacts remain."""
+    # SIGINT, too: a shell without job control starts background processes with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     ensure_utf8()
     began = time.monotonic()
     screen = Screen(say=say)
-    # Apart from what real runs brought home; the last rehearsal of the same name makes room.
+    # Separate from the artifacts of real runs; the last rehearsal of the same name is removed.
     artifacts = project_dir() / "artifacts" / "rehearsals"
     shutil.rmtree(artifacts / run["run_name"], ignore_errors=True)
     try:
@@ -117,7 +119,7 @@ def _summary(
 ) -> Iterator[str]:
     yield ""
     if manifest is None:
-        yield "The rehearsal failed; the reason stands above."
+        yield "The rehearsal failed; the reason is above."
     else:
         steps, loss = manifest["steps"], manifest["loss"]
         yield f"The rehearsal of {manifest['run']} is done."
@@ -135,7 +137,7 @@ def _ssh_key(folder: Path) -> Path:
 
 
 def _get(there: Standin, path: str) -> Any:
-    import requests  # late: the vast.ai client brings it
+    import requests  # imported late, as a dependency of the vast.ai client
 
     reply = requests.get(there.url + path, headers={"Authorization": f"Bearer {there.api_key}"}, timeout=10)
     reply.raise_for_status()

@@ -1,4 +1,4 @@
-"""The stand-in Weights & Biases: it knows one key, and answers the question by which clients prove theirs."""
+"""The stand-in for Weights & Biases: it knows one key, and answers the request with which clients check theirs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ VIEWER = {
 
 
 def wandb_app(key: str) -> Starlette:
-    """A server with the user `rehearsal`, who has this key."""
+    """Return a server with the user `rehearsal`, who has this key."""
 
     async def graphql(request: Request) -> Response:
-        """A wrong key is refused; without any one is nobody, which is no error."""
+        """A wrong key is refused; without a key there is no user, which is not an error."""
         given = _key(request.headers.get("authorization", ""))
         if given is not None and not hmac.compare_digest(given.encode(), key.encode()):
             return JSONResponse({"errors": [{"message": "user is not logged in"}], "data": {"viewer": None}}, 401)
@@ -43,7 +43,7 @@ def wandb_app(key: str) -> Starlette:
         return JSONResponse({"data": {"viewer": VIEWER if given is not None else None}})
 
     async def swallow(request: Request) -> Response:
-        """The client's own measurements of itself."""
+        """Accept the client's telemetry."""
         return Response(status_code=200)
 
     return Starlette(
@@ -55,7 +55,7 @@ def wandb_app(key: str) -> Starlette:
 
 
 def _key(header: str) -> str | None:
-    """The password of HTTP's basic authentication, whose user is always `api`."""
+    """Return the password of HTTP's basic authentication, whose user is always `api`."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return None

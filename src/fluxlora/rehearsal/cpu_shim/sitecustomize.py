@@ -1,7 +1,7 @@
-"""Lets the unchanged trainer run on a machine without a GPU; takes effect when its folder is on PYTHONPATH.
+"""Lets the unchanged trainer run on a machine without a GPU; active if its folder is on PYTHONPATH.
 
-Python imports a module of this name by itself at start-up. Nothing that is installed gets touched, and where CUDA
-is there everything below leaves things as they are.
+Python imports a module of this name automatically at its start. No installed file is changed, and with CUDA everything
+below has no effect.
 """
 
 import sys
@@ -13,19 +13,21 @@ from types import ModuleType
 from typing import Any
 
 Adjustment = Callable[[ModuleType], None]
-KEPT: list[Any] = []  # a torch library loses its declarations when it is collected
+KEPT: list[Any] = []  # a torch library loses its declarations when it is garbage-collected
 
 
 def unpin(torch: ModuleType) -> None:
-    """Make Tensor.pin_memory the identity: pinning only speeds up copies to a GPU, and raises without a driver."""
+    """Make Tensor.pin_memory return the tensor: pinning only makes copies to a GPU faster, and raises without a
+    driver."""
     if not torch.cuda.is_available():
         torch.Tensor.pin_memory = lambda tensor, *_, **__: tensor
 
 
 def declare_operators(_torchvision: ModuleType) -> None:
-    """Declare the two operators torchvision describes at import: its binary, made for CUDA, cannot bring them.
+    """Declare the two operators that torchvision describes at import, because its binary for CUDA cannot declare
+    them.
 
-    A build for the CPU, whose version ends in +cpu, brings its own.
+    A build for the CPU, whose version ends in +cpu, declares its own.
     """
     import torch  # type: ignore[import-not-found]
 
@@ -37,7 +39,7 @@ def declare_operators(_torchvision: ModuleType) -> None:
 
 
 def hide_extension(torchaudio_utils: ModuleType) -> None:
-    """Report torchaudio's binary as absent, which it copes with; present but made for CUDA, it raises."""
+    """Report torchaudio's binary as missing, which it accepts; with a binary for CUDA it would raise."""
     import torch
 
     if torch.version.cuda is None:
@@ -49,7 +51,7 @@ AFTER: dict[str, Adjustment] = {"torch": unpin, "torchaudio._extension.utils": h
 
 
 class Adjuster(MetaPathFinder):
-    """Runs an adjustment before or after the first execution of the modules named above."""
+    """Runs an adjustment before or after the first execution of the modules above."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in BEFORE and name not in AFTER:

@@ -1,4 +1,4 @@
-"""Other programs, run within bounds: the container engine, and apt."""
+"""Runs the container engine and apt, with limits."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fluxlora.errors import RehearsalError
 
 Say = Callable[[str], None]
 
-# podman's own words.
+# podman's own message.
 SINGLE_ID = "Using rootless single mapping into the namespace."
 IMAGE_FOLDER = Path(__file__).parent / "image"
 
 
 def to_stderr(line: str) -> None:
-    """Progress for a person; stdout belongs to programs."""
+    """Print progress for people; stdout is for programs."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
@@ -33,9 +33,9 @@ def run(
     environment: Mapping[str, str] | None = None,
     stop: signal.Signals = signal.SIGTERM,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command away from the terminal's Ctrl-C; it gets `stop` when we are interrupted or it takes too long.
+    """Run a command without the terminal's Ctrl-C; it gets `stop` if we are interrupted or it takes too long.
 
-    Raises RehearsalError when it took too long; a bad exit status is the caller's to judge.
+    Raises RehearsalError if it took too long; the caller checks the exit status.
     """
     process = subprocess.Popen(
         argv,
@@ -58,7 +58,7 @@ def run(
 
 
 def _end(process: subprocess.Popen[str], stop: signal.Signals) -> None:
-    """Politely first: apt-get lets a running dpkg finish."""
+    """End a process, first with `stop`: apt-get then lets a running dpkg finish."""
     process.send_signal(stop)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=60)
@@ -68,11 +68,11 @@ def _end(process: subprocess.Popen[str], stop: signal.Signals) -> None:
 
 
 class Engine:
-    """podman or docker: their command lines agree on all that is used here."""
+    """podman or docker: their command lines are the same for everything that is used here."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        # crun refuses a hybrid cgroup tree; a user's own settings win.
+        # crun refuses a hybrid cgroup tree; a user's own settings take precedence.
         hybrid = Path("/sys/fs/cgroup/unified").is_dir() and "CONTAINERS_CONF" not in os.environ
         self._environment = {"CONTAINERS_CONF": str(IMAGE_FOLDER / "containers.conf")} if hybrid else {}
 
@@ -80,30 +80,30 @@ class Engine:
         return Path(self._path).name
 
     def attempt(self, *arguments: str, within_seconds: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run one command of the engine; its exit status is the caller's to judge."""
+        """Run one command of the engine; the caller checks the exit status."""
         return run([self._path, *arguments], within_seconds=within_seconds, environment=self._environment)
 
     def __call__(self, *arguments: str, within_seconds: float = 60) -> str:
-        """Run one command of the engine; what it printed. Raises RehearsalError with the engine's last words."""
+        """Run one command of the engine and return its output. Raises RehearsalError with the engine's last line."""
         done = self.attempt(*arguments, within_seconds=within_seconds)
         if done.returncode:
             raise RehearsalError(f"{self} {arguments[0]} failed: {last_words(done.stderr or done.stdout)}")
         return done.stdout.strip()
 
     def complaint(self) -> str | None:
-        """None for an engine that works for this user, else its own words for what hinders it."""
+        """Return None if the engine works for this user, otherwise its own error message."""
         try:
             done = self.attempt("info", "--format", "{{json .}}", within_seconds=60)
         except RehearsalError as error:
             return str(error)
         if done.returncode:
             return done.stderr.strip() or done.stdout
-        # As an ordinary user podman also answers where no image can be unpacked, and warns of it once.
+        # For an ordinary user podman also answers if it cannot unpack images, and warns only once.
         return SINGLE_ID if _has_one_id(done.stdout) else None
 
 
 def _has_one_id(info: str) -> bool:
-    """Whether `podman info` tells of a rootless engine whose containers have a single user."""
+    """Return whether `podman info` describes a rootless engine whose containers have a single user."""
     try:
         host = json.loads(info)["host"]
         return (
@@ -118,7 +118,7 @@ def last_words(text: str) -> str:
 
 
 def install(*packages: str) -> None:
-    """Install Debian packages as root. Raises RehearsalError with apt's last words."""
+    """Install Debian packages as root. Raises RehearsalError with apt's last line."""
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
     install_line = [
         "apt-get",
@@ -129,7 +129,7 @@ def install(*packages: str) -> None:
         "DPkg::Lock::Timeout=120",
         *packages,
     ]
-    # Apt refuses what begins while another update runs, as that of a second rehearsal on a new machine.
+    # apt fails while another update runs, for example that of a second rehearsal on a new machine.
     in_turn = ["flock", "--no-fork", "--timeout", "600", "/run/fluxlora-apt.lock"]
     for argv in (["apt-get", "update", "-qq"], install_line):
         # SIGINT: apt-get then lets a running dpkg finish.

@@ -1,4 +1,4 @@
-"""Hosts that are containers: real sshd on a loopback port of its own, root, no systemd, a disk that survives a stop."""
+"""Hosts in containers: with a real sshd on its own loopback port, root, no systemd, and a disk that survives a stop."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from fluxlora.rehearsal.hosts.engine import find_engine, host_image
 from fluxlora.rehearsal.hosts.inherited import Inherited, inherited
 from fluxlora.rehearsal.hosts.owner import Owner, end, remove_containers, sweep
 
-# Downloads outlive the hosts; everything else goes with them.
+# Downloads remain after the hosts; everything else is removed with them.
 CACHES = {
     "fluxlora-pip": "/root/.cache/pip",
     "fluxlora-poetry": "/root/.cache/pypoetry",
     "fluxlora-uv": "/root/.cache/uv",
     "fluxlora-bytecode": "/root/.cache/bytecode",
 }
-# What uv keeps unpacked, 6 GB, is linked and not copied to the host's disk.
+# uv's unpacked packages, 6 GB, are linked and not copied to the host's disk.
 SHARED = {"UV_LINK_MODE": "symlink"}
 
-# Below the ports that systems give to outgoing connections, so that none of those takes one between choice and use.
+# Below the ports for outgoing connections, so that none of these uses a port between its choice and its use.
 PORTS = range(20_000, 32_000)
 
 
 class Containers:
-    """Hosts in containers of podman or docker, on this machine's network. For use from several threads.
+    """Hosts in containers of podman or docker, on this machine's network. Usable from several threads.
 
-    Host networking: a host reaches the stand-ins on 127.0.0.1 by itself, also when nobody is left but the host, with
-    either engine, as root or not; and nothing listens anywhere but on loopback.
+    With host networking a host reaches the stand-ins on 127.0.0.1 without the controller, with either engine, as
+    root or not; and everything listens only on loopback.
     """
 
     def __init__(self, *, image: str | None = None, say: Say = to_stderr, owner_pid: int | None = None) -> None:
@@ -52,7 +52,7 @@ class Containers:
         self._closed = False
 
     def prepare(self) -> None:
-        """Everything a first start needs; quick when the image is there. Raises RehearsalError."""
+        """Prepare everything for the first start; fast if the image exists. Raises RehearsalError."""
         with self._prepare_lock:
             if self._engine is None:
                 engine = find_engine(self._say)
@@ -64,7 +64,8 @@ class Containers:
     def start(
         self, instance_id: int, *, environment: Mapping[str, str], authorized_keys: Sequence[str], onstart: str
     ) -> int:
-        """Boot a host; the port its sshd takes on 127.0.0.1, some tenths of a second later. Raises RehearsalError."""
+        """Boot a host; return the port on 127.0.0.1 that its sshd opens some tenths of a second later. Raises
+        RehearsalError."""
         engine = self._ready()
         folder = self._folder(instance_id)
         folder.mkdir(mode=0o700)
@@ -96,16 +97,16 @@ class Containers:
             shutil.copyfile(self._settings.ca_bundle, folder / "ca-certificates.crt")
 
     def authorize(self, instance_id: int, keys: Sequence[str]) -> None:
-        """Make these the only keys the rehearsal lets in; those the host itself put in ~/.ssh stay."""
+        """Make these the only keys from the rehearsal; keys that the host itself put into ~/.ssh are kept."""
         _write(self._folder(instance_id) / "authorized_keys", _lines(keys))
 
     def stop(self, instance_id: int) -> None:
-        """End it and keep its disk."""
+        """Stop a host and keep its disk."""
         self._thaw_dead(instance_id)
         self._ready()("stop", "-t", "2", self._name(instance_id))
 
     def restart(self, instance_id: int) -> int:
-        """Boot it again from its disk, stopped or not; the port of its sshd."""
+        """Boot a host again from its disk, stopped or not; return the port of its sshd."""
         self._thaw_dead(instance_id)
         engine = self._ready()
         engine("stop", "-t", "2", self._name(instance_id))
@@ -114,7 +115,7 @@ class Containers:
         return port
 
     def remove(self, instance_id: int) -> None:
-        """End it, disk and all."""
+        """Remove a host and its disk."""
         self._thaw_dead(instance_id)
         self._discard(self._ready(), instance_id)
 
@@ -125,11 +126,11 @@ class Containers:
             self._ports.pop(instance_id, None)
 
     def vanish(self, instance_id: int) -> None:
-        """Freeze it: what talks to it sees no FIN and no RST."""
+        """Freeze a host: its clients get neither FIN nor RST."""
         self._ready()("pause", self._name(instance_id))
 
     def commit(self, instance_id: int, image: str) -> None:
-        """Keep a host's disk as an image for `Containers(image=…)`; what it was handed at its start is not in it."""
+        """Keep a host's disk as an image for `Containers(image=…)`, without the files that it got at its start."""
         self._ready()("commit", "--pause=false", self._name(instance_id), image, within_seconds=600)
 
     def close(self) -> None:
@@ -176,7 +177,7 @@ class Containers:
         return self.owner.folder / str(instance_id)
 
     def _thaw_dead(self, instance_id: int) -> None:
-        """A frozen host cannot be stopped, and must not speak again before it is: killed first, then thawed."""
+        """Kill a frozen host, then thaw it: it cannot be stopped while frozen, and must not answer again."""
         engine = self._ready()
         state = engine.attempt("inspect", "--format", "{{.State.Status}}", self._name(instance_id)).stdout
         if state.strip() == "paused":
@@ -184,7 +185,7 @@ class Containers:
             engine.attempt("unpause", self._name(instance_id))
 
     def _choose_port(self, instance_id: int) -> int:
-        """The one it had, if still free, else a free one that no other host was told."""
+        """Return its previous port if still free, otherwise a free one that no other host has been given."""
         with self._ports_lock:
             had = self._ports.pop(instance_id, None)
             drawn = random.sample(PORTS, len(PORTS))
@@ -196,7 +197,7 @@ class Containers:
         return port
 
     def _told_others(self, instance_id: int) -> set[int]:
-        """The ports that other hosts were told, other processes' too: their sshd may take a while to listen."""
+        """Return the ports of other hosts, also of other processes: their sshd may not listen yet."""
         told = set(self._ports.values())
         for file in self.owner.folder.parent.glob("*/*/port"):
             with contextlib.suppress(OSError, ValueError):
@@ -207,7 +208,7 @@ class Containers:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe, contextlib.suppress(OSError):
-        # As sshd does; otherwise a port whose last connections are still in TIME_WAIT counts as taken.
+        # As sshd does; otherwise a port whose last connections are still in TIME_WAIT is not free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         return True
@@ -215,7 +216,7 @@ def _is_free(port: int) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    """For the owner's eyes, and whole or not at all: sshd may be reading it."""
+    """Write a file in one step, readable only by its owner, because sshd may be reading it."""
     new = path.with_name(f".{path.name}.{threading.get_ident()}")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
         file.write(text)
@@ -234,5 +235,5 @@ def _shell_assignments(environment: Mapping[str, str]) -> str:
 
 
 def _pam_assignments(environment: Mapping[str, str]) -> str:
-    """pam_env takes a line as it is, up to a `#`."""
+    """Return lines for pam_env, which reads a line unchanged up to a `#`."""
     return "".join(f"{name}={value}\n" for name, value in environment.items() if not re.search(r"[#\n]", value))

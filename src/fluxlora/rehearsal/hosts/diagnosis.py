@@ -1,4 +1,4 @@
-"""Why a container engine that is installed does not work for this user, and the one command that changes that."""
+"""Finds out why an installed container engine does not work for this user, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fluxlora.text import one_line
 
-# Debian's own default: a container's root and its other users need this many.
+# Debian's own default: a container's root and its other users need this many ids.
 _IDS = 65_536
 _PACKAGES = {
     "apt-get": "sudo apt-get install --yes {}",
@@ -22,11 +22,11 @@ _PACKAGES = {
     "pacman": "sudo pacman --sync --noconfirm {}",
     "zypper": "sudo zypper --non-interactive install {}",
 }
-# Where newuidmap and newgidmap are.
+# The package with newuidmap and newgidmap.
 _MAPPERS = {"apt-get": "uidmap", "dnf": "shadow-utils", "pacman": "shadow", "zypper": "shadow"}
 # A line of podman's own log.
 _LOGGED = re.compile(r'level=\w+ msg="(.*)"$')
-# What forbids an ordinary user a namespace, the value that does, and the one that allows it.
+# Settings that forbid namespaces for ordinary users, the value that does, and the one that allows them.
 _NAMESPACE_SETTINGS = (
     ("user/max_user_namespaces", "0", "28633"),
     ("kernel/unprivileged_userns_clone", "0", "1"),
@@ -36,7 +36,7 @@ _NAMESPACE_SETTINGS = (
 
 @dataclass(frozen=True)
 class Cause:
-    """What is missing, to follow the engine's name in a sentence, and what to type; `known` where that will help."""
+    """What is missing, as the end of a sentence about the engine, and what to type; `known` if this will help."""
 
     what: str
     remedy: str
@@ -45,18 +45,18 @@ class Cause:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the remedies depend on."""
+    """The properties of the machine on which the remedies depend."""
 
     platform: str
     user: str
     programs: frozenset[str]
-    # The variables DOCKER_HOST and so on.
+    # Environment variables such as DOCKER_HOST.
     environment: Mapping[str, str]
-    # The files of /etc and /proc/sys that are looked into, by their path.
+    # The contents of files in /etc and /proc/sys, by path.
     files: Mapping[str, str]
 
     def installs(self, packages: Mapping[str, str] | str) -> str:
-        """The command that installs a package, which may have another name with each package manager."""
+        """Return the command that installs a package, whose name may depend on the package manager."""
         for tool, line in _PACKAGES.items():
             if tool in self.programs:
                 return line.format(packages if isinstance(packages, str) else packages[tool])
@@ -64,7 +64,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """The machine as it is for the user who calls."""
+    """Return this machine with the present user."""
     tools = (*_PACKAGES, "systemctl", "newuidmap", "podman", "docker")
     names = ["/etc/subuid", "/etc/subgid", "/etc/group", *(f"/proc/sys/{name}" for name, _, _ in _NAMESPACE_SETTINGS)]
     files = {name: Path(name).read_text(errors="replace") for name in names if os.access(name, os.R_OK)}
@@ -78,7 +78,7 @@ def this_machine() -> Machine:
 
 
 def cause(engine: str, complaint: str, machine: Machine) -> Cause:
-    """What an engine's complaint means; its own last words where that is not known."""
+    """Return the meaning of an engine's error message; its last line if the meaning is not known."""
     for pattern, of_engine, explain in _CAUSES:
         if engine == of_engine and re.search(pattern, complaint):
             return explain(machine)
@@ -86,7 +86,7 @@ def cause(engine: str, complaint: str, machine: Machine) -> Cause:
 
 
 def nothing_installed(machine: Machine) -> str:
-    """What to type where there is no engine at all."""
+    """Return what to type if there is no engine."""
     if machine.platform == "darwin":
         return "brew install podman && podman machine init && podman machine start"
     return machine.installs("podman") or "install podman or docker"
@@ -112,7 +112,7 @@ def _no_ids(machine: Machine) -> Cause:
     ranges = [machine.files.get(f"/etc/{name}", "") for name in ("subuid", "subgid")]
     missing = [name for name, text in zip(("subuid", "subgid"), ranges, strict=True) if not _has_ids(text, machine)]
     if not missing:
-        # The process that holds the namespace is from before the file was changed.
+        # The process that holds the namespace was started before the file was changed.
         return Cause("still works with the user's own id alone", "podman system migrate")
     first = max([100_000, *(end for text in ranges for end in _ends(text))])
     span = f"{first}-{first + _IDS - 1}"
@@ -127,7 +127,7 @@ def _has_ids(text: str, machine: Machine) -> bool:
 
 
 def _ends(text: str) -> list[int]:
-    """The first id after each range of /etc/subuid or /etc/subgid."""
+    """Return the first id after each range of /etc/subuid or /etc/subgid."""
     fields = (line.split(":") for line in text.splitlines())
     return [int(line[1]) + int(line[2]) for line in fields if len(line) == 3 and (line[1] + line[2]).isdecimal()]
 

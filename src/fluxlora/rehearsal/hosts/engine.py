@@ -1,4 +1,4 @@
-"""The container engine: one that runs, or one installed now, and the image that hosts are started from."""
+"""Provides the container engine, an installed one or a new one, and the image for the hosts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BASE_PACKAGES = ("openssh-server", "python3", "python3-apt", "ca-certificates", 
 
 
 def ensure_image(say: Say = to_stderr) -> None:
-    """Have an engine and the hosts' image: a moment, or minutes the first time. Raises RehearsalError."""
+    """Ensure an engine and the hosts' image: fast, or minutes the first time. Raises RehearsalError."""
     engine = find_engine(say)
     sweep(engine)
     with Owner() as owner:
@@ -34,7 +34,8 @@ def ensure_image(say: Say = to_stderr) -> None:
 
 
 def find_engine(say: Say = to_stderr) -> Engine:
-    """Podman, else docker, else a podman installed now. Raises RehearsalError saying what to type."""
+    """Return podman, otherwise docker, otherwise a podman that is installed now. Raises RehearsalError with what to
+    type."""
     found, complaints = _look()
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         say("No container engine runs here: installing podman with apt.")
@@ -46,7 +47,7 @@ def find_engine(say: Say = to_stderr) -> Engine:
 
 
 def _look() -> tuple[Engine | None, dict[str, str]]:
-    """The first engine that works; without one, what each of those that are installed says."""
+    """Return the first engine that works; otherwise the error message of each installed one."""
     complaints = {}
     for path in filter(None, map(shutil.which, ("podman", "docker"))):
         engine = Engine(path)
@@ -58,7 +59,7 @@ def _look() -> tuple[Engine | None, dict[str, str]]:
 
 
 def _unusable(complaints: Mapping[str, str]) -> RehearsalError:
-    """What each installed engine lacks, and one command: the first that is known to help."""
+    """Return what each installed engine lacks, and one command: the first that is known to help."""
     machine = this_machine()
     causes = {engine: cause(engine, complaint, machine) for engine, complaint in complaints.items()}
     if not causes:
@@ -71,7 +72,7 @@ def _unusable(complaints: Mapping[str, str]) -> RehearsalError:
 
 
 def host_image(engine: Engine, owner: Owner, say: Say) -> str:
-    """The image's name; it is made now if this engine does not have it. Raises RehearsalError."""
+    """Return the image's name; it is made now if this engine does not have it. Raises RehearsalError."""
     inputs = sorted(path for path in IMAGE_FOLDER.iterdir() if path.is_file())
     name = f"{HOST_REPOSITORY}:{_digest(PUBLIC_BASE, *BASE_PACKAGES, *(path.read_text() for path in inputs))}"
     if _exists(engine, name):
@@ -84,7 +85,7 @@ def host_image(engine: Engine, owner: Owner, say: Say) -> str:
 
 
 def _wait_for(lock: IO[str], within_seconds: float = 1200) -> None:
-    """Until no other rehearsal is making the image."""
+    """Wait until no other rehearsal is making the image."""
     deadline = time.monotonic() + within_seconds
     while True:
         try:
@@ -124,7 +125,7 @@ def _make(engine: Engine, owner: Owner, name: str, say: Say) -> None:
     finally:
         engine.attempt("rm", "-f", "-v", container)
     for tag in outdated:
-        engine.attempt("rmi", tag)  # stays while a host of another rehearsal runs from it
+        engine.attempt("rmi", tag)  # is kept while a host of another rehearsal runs from it
 
 
 def _tags(engine: Engine) -> list[str]:
@@ -150,7 +151,7 @@ def _base(engine: Engine, owner: Owner, say: Say) -> str:
 
 
 def _pull(engine: Engine) -> str | None:
-    """Nothing, or why not."""
+    """Pull the image; return an empty text, or the error."""
     try:
         done = engine.attempt("pull", "-q", PUBLIC_BASE, within_seconds=120)
     except RehearsalError as error:
@@ -166,7 +167,7 @@ def _debootstrap(engine: Engine, owner: Owner, say: Say) -> str:
     if not shutil.which("mmdebstrap"):
         install("mmdebstrap")
     archive = owner.folder / "base.tar"
-    # In namespaces of its own, so that whatever ends it ends its children and its mounts with it.
+    # In its own namespaces, so that its children and its mounts end with it.
     alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     made = run(
         [*alone, "mmdebstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, str(archive)],

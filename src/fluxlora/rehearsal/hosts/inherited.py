@@ -1,4 +1,4 @@
-"""What a host takes over from this machine so that pip, uv and apt work there as they do here."""
+"""Settings of this machine that a host inherits, so that pip, uv and apt work there as they do here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fluxlora.settings.credentials import secret_url
 
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # on the host
 
-# Of all that pip can be told, where packages come from and how patiently.
+# The options of pip about indexes, timeouts and retries.
 _LISTS = ("index-url", "extra-index-url", "find-links", "trusted-host")
 _SINGLE = ("default-timeout", "timeout", "retries", "no-index", "prefer-binary", "disable-pip-version-check")
 _UV = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_TRUSTED_HOST": "UV_INSECURE_HOST"}
@@ -27,7 +27,7 @@ _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 _PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 _LOOPBACK = "127.0.0.1,localhost"
 
-# The python of SimpleTuner 4.10.1, which the hosts' distribution does not have, and where one may be here.
+# The python of SimpleTuner 4.10.1, which the hosts' distribution does not have, and possible places of it here.
 _PYTHON = "python3.12"
 _PYTHONS = ("~/.local/share/uv/python/*/bin", "~/.pyenv/versions/*/bin", "/opt/*/bin")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # on the host
@@ -35,23 +35,23 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # on the
 
 @dataclass(frozen=True)
 class Inherited:
-    """This machine's settings: pip's options by their names, and the environment."""
+    """This machine's settings: pip's options by name, and the environment."""
 
     pip: Mapping[str, str]
     pip_default_index: str
     environ: Mapping[str, str]
-    # Where this machine keeps a python of its own that the hosts lack.
+    # The folder of a python on this machine that the hosts do not have.
     python: Path | None = None
 
     def environment(self) -> dict[str, str]:
-        """The lines of a host's /etc/environment. Nothing that holds a password."""
+        """Return the lines of a host's /etc/environment, without values that contain a password."""
         found = {option: " ".join(_harmless(self.pip[option])) for option in _LISTS if option in self.pip}
         found |= {option: self.pip[option] for option in _SINGLE if option in self.pip}
         lines = {f"PIP_{option.replace('-', '_').upper()}": value for option, value in found.items() if value}
-        # uv reads nothing of pip's. It is told of no further index: from the first that has a version it takes whatever
-        # wheel lies there, and the main one has all that is locked.
+        # uv does not read pip's settings. It gets no additional index: it uses any wheel from the first index that has
+        # a version, and the main index has everything that is locked.
         lines |= {uv: lines[name] for name, uv in _UV.items() if name in lines}
-        # poetry asks PyPI for JSON, which not every index has; its mirror plug-in asks for the simple index.
+        # poetry requests JSON from PyPI, which not every index has; its mirror plug-in uses the simple index.
         index = lines.get("PIP_INDEX_URL", self.pip_default_index)
         if index.startswith("http"):
             lines["POETRY_PYPI_MIRROR_URL"] = index
@@ -67,13 +67,13 @@ class Inherited:
 
     @cached_property
     def ca_bundle(self) -> Path | None:
-        """The certificates this machine trusts, where it was told which."""
+        """The CA bundle of this machine, if one is set."""
         named = [self.pip.get("cert"), *map(self.environ.get, _CERTIFICATES)]
         return next((Path(name) for name in named if name and Path(name).is_file()), None)
 
     @cached_property
     def folders(self) -> tuple[Path, ...]:
-        """Folders a host must see, each at the path it has here."""
+        """Folders that a host needs, at the same paths as here."""
         sources = [source for option in _LISTS for source in _harmless(self.pip.get(option, ""))]
         local = [path for path in map(_local, sources) if path is not None and path.exists()]
         sources_here = (folder for path in local for folder in (path, *_linked_folders(path)))
@@ -93,7 +93,7 @@ def inherited() -> Inherited:
 
 
 def parse_pip_config(listing: str) -> dict[str, str]:
-    """The options as `pip install` sees them, from what `pip config list` prints."""
+    """Return the options of `pip install` from the output of `pip config list`."""
     found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listing.splitlines():
         key, _, value = line.partition("=")
@@ -104,7 +104,7 @@ def parse_pip_config(listing: str) -> dict[str, str]:
 
 
 def find_python(name: str, candidates: Iterable[str | None]) -> Path | None:
-    """The folder of the first such interpreter that is a whole installation of its own, which can be mounted alone."""
+    """Return the folder of the first such interpreter that is a complete installation, which can be mounted."""
     if sys.platform != "linux":
         return None
     question = "import sys; print('python%d.%d' % sys.version_info[:2], sys.base_prefix)"
@@ -120,19 +120,19 @@ def find_python(name: str, candidates: Iterable[str | None]) -> Path | None:
 
 
 def _installed(name: str) -> Iterator[str]:
-    """Such interpreters where uv, pyenv and people keep them; pyenv's own command answers for the chosen ones only."""
+    """Yield such interpreters of uv, of pyenv and in usual folders; pyenv's own command only knows the chosen ones."""
     for pattern in map(Path, map(os.path.expanduser, _PYTHONS)):
         yield from map(str, sorted(Path("/").glob(f"{str(pattern).lstrip('/')}/{name}")))
 
 
 def _ask_pip(*arguments: str) -> str:
-    """Nothing where this interpreter has no pip."""
+    """Return pip's output; empty if this interpreter has no pip."""
     told = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False)
     return "" if told.returncode else told.stdout
 
 
 def _harmless(value: str) -> Iterator[str]:
-    """The parts of a value that hold no user name, no password and no token."""
+    """Return the parts of a value without user names, passwords and tokens."""
     return (part for part in value.split() if "@" not in urlsplit(part).netloc and not secret_url(part))
 
 
@@ -144,7 +144,7 @@ def _local(source: str) -> Path | None:
 
 
 def _linked_folders(index: Path) -> Iterator[Path]:
-    """Folders beside a local index that its pages link to, judged by its first page."""
+    """Return folders beside a local index to which its first page links."""
     page = next(index.glob("*/index.html"), None) if index.is_dir() else None
     if page is None:
         return

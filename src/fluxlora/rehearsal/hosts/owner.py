@@ -1,4 +1,4 @@
-"""Who owns which hosts: everything of a process that died, however it died, can be told apart and removed."""
+"""The owner of hosts: everything that belongs to a dead process can be recognised and removed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ LABEL = "fluxlora.rehearsal.hosts.owner"
 
 
 class Owner:
-    """A process that hosts belong to, and a private folder for what they are handed.
+    """A process that owns hosts, and a private folder for the files that they get.
 
-    `pid` is this process's unless another outlives it; a pid that never was, such as 0, is never swept.
+    `pid` is this process's, or that of another that lives longer; a pid that never exists, such as 0, is never
+    swept.
     """
 
     def __init__(self, pid: int | None = None) -> None:
@@ -26,11 +27,11 @@ class Owner:
         self.folder.mkdir(mode=0o700)
 
     def name(self, what: str) -> str:
-        """A container's name."""
+        """Return a container's name."""
         return f"fluxlora-{self.label.rpartition('.')[2]}-{what}"
 
     def label_option(self) -> str:
-        """The argument that marks a container as this owner's."""
+        """Return the argument that marks a container as this owner's."""
         return f"--label={LABEL}={self.label}"
 
     def __enter__(self) -> Owner:
@@ -47,7 +48,7 @@ def end(engine: Engine, label: str) -> None:
 
 
 def remove_containers(engine: Engine, names: list[str]) -> None:
-    """Remove containers and what they wrote, frozen ones too; those that are gone already are no error."""
+    """Remove containers and their data, also frozen ones; missing ones are not an error."""
     present = [name for name in names if engine.attempt("inspect", "--type=container", name).returncode == 0]
     if present:
         done = engine.attempt("rm", "--force", "--volumes", *present, within_seconds=120)
@@ -56,7 +57,7 @@ def remove_containers(engine: Engine, names: list[str]) -> None:
 
 
 def sweep(engine: Engine) -> list[str]:
-    """Remove the containers and folders whose owner on this machine is dead; the ids of those containers."""
+    """Remove the containers and folders whose owner on this machine is dead; return the ids of the containers."""
     orphans = [container for container in _containers(engine, LABEL) if is_dead(_owner_of(engine, container))]
     remove_containers(engine, orphans)
     for folder in _folders().iterdir():
@@ -70,7 +71,7 @@ def _containers(engine: Engine, label: str) -> list[str]:
 
 
 def _owner_of(engine: Engine, container: str) -> str:
-    """Empty when it is gone by now."""
+    """Return a container's owner; empty if the container is gone."""
     template = f'{{{{index .Config.Labels "{LABEL}"}}}}'
     return engine.attempt("inspect", "--type=container", "--format", template, container).stdout.strip()
 

@@ -1,4 +1,4 @@
-"""The machines behind the stand-in vast.ai."""
+"""The interface of the hosts behind the stand-in for vast.ai."""
 
 from __future__ import annotations
 
@@ -11,34 +11,36 @@ __all__ = ["Containers", "Hosts", "NoHosts"]
 
 
 class Hosts(Protocol):
-    """What the stand-in needs of them. Calls may take seconds: they come from threads, one at a time for each host."""
+    """The methods that the stand-in needs. They may take seconds and are called from threads, one at a time for
+    each host."""
 
     def start(
         self, instance_id: int, *, environment: Mapping[str, str], authorized_keys: Sequence[str], onstart: str
     ) -> int:
-        """Boot a host; the port of its sshd on 127.0.0.1. An exception's text becomes the instance's status_msg."""
+        """Boot a host; return the port of its sshd on 127.0.0.1. An exception's text becomes the instance's
+        status_msg."""
 
     def authorize(self, instance_id: int, keys: Sequence[str]) -> None:
-        """Make these the only keys root may log in with."""
+        """Make these the only keys with which root may log in."""
 
     def stop(self, instance_id: int) -> None:
-        """End it and keep its disk."""
+        """Stop a host and keep its disk."""
 
     def restart(self, instance_id: int) -> int:
-        """Boot it again from its disk; the port of its sshd."""
+        """Boot a host again from its disk; return the port of its sshd."""
 
     def remove(self, instance_id: int) -> None:
-        """End it, disk and all."""
+        """Remove a host and its disk."""
 
     def vanish(self, instance_id: int) -> None:
-        """Freeze it: what talks to it sees no FIN and no RST."""
+        """Freeze a host: its clients get neither FIN nor RST."""
 
     def close(self) -> None:
         """Remove every host of this object."""
 
 
 class NoHosts:
-    """Accepts everything and boots nothing: port 0 is nobody's."""
+    """Accepts everything and boots nothing; port 0 means no host."""
 
     def start(
         self, instance_id: int, *, environment: Mapping[str, str], authorized_keys: Sequence[str], onstart: str

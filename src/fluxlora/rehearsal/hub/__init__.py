@@ -1,7 +1,7 @@
-"""The stand-in Hugging Face Hub: as much of its protocol as huggingface_hub 0.36 and 2.x speak about models.
+"""The stand-in for the Hugging Face Hub: the part of its protocol that huggingface_hub 0.36 and 2.x use for models.
 
-One user with one token; the tiny FLUX under the real one's gated name. Large files take the plain LFS way: no answer
-offers Xet. The protocol is what the clients' own sources send and expect.
+It has one user with one token, and the tiny FLUX under the real one's gated name. Large files use plain LFS, because no
+answer offers Xet. Source of the protocol: the requests and expectations in the clients' code.
 """
 
 from fluxlora.rehearsal.hub.app import hub_app

@@ -18,7 +18,7 @@ from fluxlora.rehearsal.hub.faults import Faults
 from fluxlora.rehearsal.hub.store import Store, TooLarge, Unusable
 from fluxlora.rehearsal.hub.tokens import Tokens
 
-# A fixed date makes the commit's id, and with it what clients have cached, the same in every rehearsal.
+# With a fixed date the commit's id, and so the clients' cache, is the same in every rehearsal.
 SEEDED = "2024-08-16T14:00:00.000Z"
 
 Endpoint = Callable[[Call], Awaitable[Response]]
@@ -47,7 +47,7 @@ ENDPOINTS: list[tuple[str, str, Endpoint]] = [
 
 
 def hub_app(state_dir: Path, token: str) -> Starlette:
-    """A Hub with the user `rehearsal` and the tiny FLUX; what is uploaded stays in `state_dir`."""
+    """Return a Hub with the user `rehearsal` and the tiny FLUX; uploads are stored in `state_dir`."""
     store, faults, tokens = Store(state_dir), Faults(), Tokens(token)
     seed(store)
 

@@ -1,4 +1,4 @@
-"""One request to the stand-in Hub: who asks, for which repository, and what they may do with it."""
+"""One request to the stand-in for the Hub: the caller, the repository, and the caller's permissions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fluxlora.rehearsal.hub.store import Commit, Repository, Store
 
 USER = "rehearsal"
 MODEL = "black-forest-labs/FLUX.1-dev"
-# Exists so that there is a model whose licence this token has not accepted.
+# A model whose licence this token has not accepted.
 REFUSED_MODEL = "black-forest-labs/FLUX.1-Fill-dev"
 GATED = (MODEL, REFUSED_MODEL)
 
-REQUEST_BYTES = 64 << 20  # of one body, large files aside: they are streamed to the disk
+REQUEST_BYTES = 64 << 20  # of one body, except large files, which are streamed to the disk
 
 Kind = TypeVar("Kind")
 
 
 class Refused(HTTPException):
-    """An answer that the clients turn into an exception; `code` is the header they choose its class by."""
+    """An answer that the clients turn into an exception; they choose its class by the header `code`."""
 
     def __init__(self, status: int, message: str, code: str = "") -> None:
         text = message.encode("ascii", "backslashreplace").decode().replace("\n", " ")
@@ -34,19 +34,19 @@ class Refused(HTTPException):
 
 @dataclass(frozen=True)
 class Call:
-    """One request, after its token was looked at."""
+    """One request, after its token was checked."""
 
     request: Request
     store: Store
     token: str
-    access: Mapping[str, Any] | None  # of the user's token that the request came with
+    access: Mapping[str, Any] | None  # the permissions of the request's token
 
     @property
     def known(self) -> bool:
         return self.access is not None
 
     def _fine_grained(self) -> Mapping[str, Any] | None:
-        """What a fine-grained token was given, None for another."""
+        """Return the permissions of a fine-grained token, None for another."""
         if self.access is None or self.access["role"] != "fineGrained":
             return None
         return self.access.get("fineGrained") or {}
@@ -62,7 +62,7 @@ class Call:
             raise Refused(401, "Invalid username or password.")
 
     def repository(self) -> Repository:
-        """The repository in the path, if the caller may know of it."""
+        """Return the repository in the path, if the caller may see it."""
         found = self.store.repositories.get("{namespace}/{name}".format(**self.request.path_params))
         if found and (self.known or not found.private):
             return found
@@ -71,7 +71,7 @@ class Call:
         raise Refused(401, "Invalid username or password.", "RepoNotFound")
 
     def readable(self) -> Repository:
-        """The repository in the path, if the caller may read its files; what files there are is no secret."""
+        """Return the repository in the path, if the caller may read its files; their names are public."""
         repository = self.repository()
         restricted = f"Access to model {repository.id} is restricted"
         if repository.id in GATED and not self.known:
@@ -87,7 +87,7 @@ class Call:
         return repository
 
     def writable(self) -> Repository:
-        """The repository in the path, if it is the caller's."""
+        """Return the repository in the path, if it is the caller's."""
         self.authenticated()
         repository = self.repository()
         if not repository.id.startswith(f"{USER}/"):
@@ -96,7 +96,7 @@ class Call:
         return repository
 
     def may_write(self, name: str) -> None:
-        """Raises Refused when the token is one that may not, whoever the repository belongs to."""
+        """Raise Refused if the token may not write, whoever owns the repository."""
         given = self._fine_grained()
         scopes = given.get("scoped") or [] if given is not None else []
         granted = any(
@@ -106,7 +106,7 @@ class Call:
             raise Refused(403, "Forbidden: you must use a write token to upload to a repository.")
 
     def commit(self, repository: Repository) -> Commit:
-        """The commit of the revision in the path, or the newest."""
+        """Return the commit of the revision in the path, or the newest one."""
         revision = self.request.path_params.get("revision", "main")
         if commit := repository.at(revision):
             return commit
@@ -125,7 +125,7 @@ class Call:
 
 
 def mapping(text: bytes) -> dict[str, Any]:
-    """The JSON object in `text`."""
+    """Return the JSON object in `text`."""
     try:
         parsed = json.loads(text)
     except ValueError as error:
@@ -136,8 +136,8 @@ def mapping(text: bytes) -> dict[str, Any]:
 
 
 def item(source: Any, key: str, kind: type[Kind]) -> Kind:
-    """The value of that key, which has to be there and of that kind."""
+    """Return the value of a key, which must exist and have this type."""
     value = source.get(key) if isinstance(source, dict) else None
     if not isinstance(value, kind):
-        raise Refused(400, f"{key} is missing, or no {kind.__name__}")
+        raise Refused(400, f"{key} is missing, or not a {kind.__name__}")
     return value

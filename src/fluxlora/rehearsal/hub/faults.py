@@ -1,4 +1,4 @@
-"""What can go wrong with the Hub, by name: armed through POST /rehearsal/faults, once unless told how often."""
+"""The faults of the Hub, by name. POST /rehearsal/faults arms one, which acts once, or as often as the request says."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from starlette.responses import JSONResponse, Response
 from fluxlora.rehearsal.hub.call import Call, Refused, item
 
 FAULTS = {
-    # name: status, what is answered, whether reading still works
+    # name: status, answer, whether reading still works
     "hub_down": (503, "Service Unavailable", False),
     "hub_full": (403, "Private repository storage limit reached, please upgrade your plan", True),
 }
 
 
 class Faults:
-    """Those that are armed, and how many more requests each will refuse."""
+    """The armed faults, and how many more requests each will refuse."""
 
     def __init__(self) -> None:
         self.armed: dict[str, int] = {}
 
     def meet(self, method: str) -> None:
-        """Raises Refused for as many requests as were asked for."""
+        """Raise Refused for the number of requests for which a fault is armed."""
         for name, (status, message, writes_only) in FAULTS.items():
             if self.armed.get(name, 0) > 0 and not (writes_only and method == "GET"):
                 self.armed[name] -= 1

@@ -1,4 +1,4 @@
-"""What the stand-in Hub tells: who one is, what repositories and files there are, and what is in them."""
+"""Read requests to the stand-in for the Hub: the user, the repositories, the files and their contents."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def tree(call: Call) -> Response:
 
 
 def ends(path: str, start: int, recursive: bool) -> list[int]:
-    """Where the names listed for `path` end: its next part, or every folder it is in and itself."""
+    """Return where the listed names for `path` end: at its next part, or at each folder in it and at itself."""
     slashes = [index for index, letter in enumerate(path) if letter == "/" and index >= start]
     every = [*slashes, len(path)] if start < len(path) else []
     return every if recursive else every[:1]
@@ -147,7 +147,7 @@ async def resolve(call: Call) -> Response:
     path = call.request.path_params["path"]
     file = commit.files.get(path)
     if file is None:
-        # With the commit's id the clients remember that the file is not there.
+        # With the commit's id the clients cache that the file does not exist.
         absent = {"X-Repo-Commit": commit.id, "X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
         raise HTTPException(404, "Entry not found", absent)
     headers = {"X-Repo-Commit": commit.id, "ETag": f'"{file.etag}"', "Accept-Ranges": "bytes"}

@@ -1,6 +1,6 @@
-"""What the stand-in Hub keeps: contents by their sha256, repositories as lists of whole commits.
+"""The storage of the stand-in for the Hub: contents by their sha256, repositories as lists of complete commits.
 
-A file's name is only ever a key in JSON and never part of a path on disk, so no name can lead out of the folder.
+A file's name is only a key in JSON and never part of a path on disk, so no name can lead out of the folder.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class TooLarge(HubError):
-    """More than the stand-in accepts: a rehearsal must not fill the disk."""
+    """More bytes than the stand-in accepts, because a rehearsal must not fill the disk."""
 
     code = "too_large"
 
 
 class Unusable(HubError):
-    """A name or a content that a repository cannot hold."""
+    """A name or a content that is not possible in a repository."""
 
     code = "unusable"
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of one commit; `oid` is git's id of what git itself would store: the content, or the LFS pointer."""
+    """One file of one commit; `oid` is git's id of the object in git: the content, or the LFS pointer."""
 
     sha256: str
     size: int
@@ -74,7 +74,7 @@ class Repository:
         return next((commit for commit in self.commits if commit.id == revision), None)
 
     def last_change(self, path: str, commit: Commit) -> Commit:
-        """The commit that gave `path`, a file or a folder, the state it has in `commit`."""
+        """Return the commit that gave `path`, a file or a folder, its state in `commit`."""
         history = self.commits[: self.commits.index(commit) + 1]
         for earlier, later in reversed(list(pairwise(history))):
             if below(earlier, path) != below(later, path):
@@ -83,12 +83,12 @@ class Repository:
 
 
 def below(commit: Commit, path: str) -> dict[str, File]:
-    """The file of that name, or all files of the folder of that name."""
+    """Return the file of this name, or all files of the folder of this name."""
     return {name: file for name, file in commit.files.items() if name == path or name.startswith(f"{path}/")}
 
 
 def pointer(digest: str, size: int) -> bytes:
-    """The text git keeps for a large file (git-lfs specification, version 1)."""
+    """Return the text that git stores for a large file (git-lfs specification, version 1)."""
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {size}\n".encode()
 
 
@@ -97,7 +97,7 @@ def git_id(content: bytes) -> str:
 
 
 def checked_path(path: str) -> str:
-    """The path as it is, if a repository could hold it; raises Unusable."""
+    """Return the path unchanged if it is possible in a repository; raises Unusable."""
     parts = path.split("/")
     if len(path) > 1024 or not path.isprintable() or any(part in ("", ".", "..", ".git") for part in parts):
         raise Unusable(f"Invalid path in repository: {path[:80]!r}")
@@ -109,7 +109,7 @@ def now() -> str:
 
 
 class Store:
-    """Everything under one folder; survives the process. Sizes are in bytes."""
+    """The storage in one folder, which remains after the process. Sizes are in bytes."""
 
     def __init__(self, folder: Path, *, file_bytes: int = 2 << 30, total_bytes: int = 8 << 30) -> None:
         self.blobs = folder / "blobs"
@@ -124,7 +124,7 @@ class Store:
         self.repositories = {repository.id: repository for repository in loaded}
 
     def create(self, name: str, *, private: bool = False, created: str | None = None) -> Repository:
-        """A repository without commits; raises Unusable for a name that is malformed or taken."""
+        """Create a repository without commits; raises Unusable for a malformed or an existing name."""
         if not REPOSITORY_NAME.fullmatch(name) or ".." in name or "--" in name or name.endswith(".git"):
             raise Unusable(f"Invalid repository name: {name[:100]!r}")
         if name in self.repositories:
@@ -133,14 +133,14 @@ class Store:
         return self.repositories[name]
 
     def delete(self, name: str) -> None:
-        """Forgets the repository; contents stay, as others may share them."""
+        """Delete the repository; contents remain, because others may share them."""
         del self.repositories[name]
         self._record(name).unlink(missing_ok=True)
 
     def commit(
         self, repository: Repository, title: str, files: Mapping[str, File], *, date: str | None = None
     ) -> Commit:
-        """Makes `files` the whole tree of a new head."""
+        """Make a new head with `files` as its complete tree."""
         parent = repository.commits[-1].id if repository.commits else ""
         date = date or now()
         tree = {checked_path(path): files[path] for path in sorted(files)}
@@ -155,13 +155,13 @@ class Store:
         return commit
 
     def file(self, digest: str, *, lfs: bool) -> File:
-        """The stored content as a file of a commit; raises Unusable when it was never stored."""
+        """Return stored content as a file of a commit; raises Unusable if it was never stored."""
         blob = self.blob(digest)
         size = blob.stat().st_size
         return File(digest, size, git_id(pointer(digest, size) if lfs else blob.read_bytes()), lfs)
 
     def blob(self, digest: str) -> Path:
-        """Where the content lies; raises Unusable when it is not there."""
+        """Return the path of the content; raises Unusable if it is missing."""
         if not SHA256.fullmatch(digest) or not (self.blobs / digest).is_file():
             raise Unusable(f"No content with sha256 {digest[:64]!r}", code="missing")
         return self.blobs / digest
@@ -170,7 +170,7 @@ class Store:
         return bool(SHA256.fullmatch(digest)) and (self.blobs / digest).is_file()
 
     def put(self, content: bytes) -> str:
-        """Stores small content and returns its sha256; raises TooLarge."""
+        """Store small content and return its sha256; raises TooLarge."""
         digest = sha256(content).hexdigest()
         if not self.holds(digest):
             self._reserve(len(content))
@@ -180,7 +180,7 @@ class Store:
         return digest
 
     async def receive(self, digest: str, size: int, chunks: AsyncIterator[bytes]) -> None:
-        """Stores large content as it arrives; raises TooLarge, or Unusable when it is not what was announced."""
+        """Store large content while it arrives; raises TooLarge, or Unusable if it differs from the announcement."""
         if not SHA256.fullmatch(digest):
             raise Unusable("Invalid sha256")
         self._reserve(size)
@@ -215,7 +215,7 @@ class Store:
                 Path(part.name).unlink(missing_ok=True)
 
     def _keep(self, part: IO[bytes], digest: str) -> None:
-        """Give it its name when all of it is on the disk."""
+        """Give the content its name when it is completely on the disk."""
         part.flush()
         Path(part.name).rename(self.blobs / digest)
 

@@ -1,4 +1,4 @@
-"""The user's tokens: the one that may do everything, and those made to find out what a lesser one leads to."""
+"""The user's tokens: one with all permissions, and others to test fewer permissions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _ROLES = ("read", "write", "fineGrained")
 
 
 class Tokens:
-    """Each with its access as whoami tells it: a role, and for a fine-grained token what it was given."""
+    """The tokens with their access as in whoami: a role, and for a fine-grained token its permissions."""
 
     def __init__(self, token: str) -> None:
         self._access: dict[str, Access] = {token: {"role": "write"}}
 
     def access_of(self, request: Request) -> Access | None:
-        """None for nobody's request; raises Refused when it came with an unknown token."""
+        """Return the access of a request; None without a token. Raises Refused for an unknown token."""
         header = request.headers.get("Authorization")
         if header is None:
             return None
@@ -33,7 +33,7 @@ class Tokens:
         raise Refused(401, "Invalid credentials in Authorization header")
 
     async def make(self, call: Call) -> Response:
-        """One more, for a rehearsal alone; the real Hub has a page for it."""
+        """Make one more token. This exists only in a rehearsal; the real Hub has a page for it."""
         call.authenticated()
         wanted = await call.json()
         if item(wanted, "role", str) not in _ROLES:

@@ -1,4 +1,4 @@
-"""What can be done to the stand-in Hub: repositories made and removed, large files taken in, commits."""
+"""Write requests to the stand-in for the Hub: creating and deleting repositories, large files, commits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fluxlora.rehearsal.hub.call import USER, Call, Refused, item, mapping
 from fluxlora.rehearsal.hub.store import File, Repository, Store, Unusable, checked_path
 
 INLINE_BYTES = 10 << 20  # the real Hub's limit for files that are sent inside a commit
-# What the real Hub's .gitattributes of a new repository calls large, and pictures.
+# The large files in the .gitattributes of a new repository on the real Hub, and images.
 LARGE_SUFFIXES = (
     "7z|arrow|bin|bz2|ckpt|ftz|gz|h5|jpeg|jpg|joblib|mlmodel|model|msgpack|npy|npz|onnx|ot|parquet|pb|pickle|pkl|png|pt"
     "|pth|rar|safetensors|tar|tflite|tgz|wasm|webp|xz|zip|zst"
@@ -59,13 +59,13 @@ async def delete_repository(call: Call) -> Response:
 
 
 async def preupload(call: Call) -> Response:
-    """Says for each file whether git or the large storage is to take it, and what is there by that name."""
+    """Return for each file whether git or the large storage is used, and the present content of that name."""
     present = call.commit(call.writable()).files
     answers = []
     for wanted in item(await call.json(), "files", list):
         path = item(wanted, "path", str)
         sample = decoded(item(wanted, "sample", str))
-        # A zero byte means that it is no text.
+        # A zero byte means that it is not text.
         large = LARGE_NAME.fullmatch(path) or item(wanted, "size", int) > INLINE_BYTES or b"\0" in sample
         known = present[path].etag if path in present else None
         answers.append({"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": known})
@@ -106,7 +106,7 @@ def signature(token: str, digest: str, size: int) -> str:
 
 async def lfs_upload(call: Call) -> Response:
     digest, size = call.request.path_params["digest"], call.request.path_params["size"]
-    # As with the real storage, the signed address is the permission; clients send no token here.
+    # As in the real storage, the signed address is the permission; clients send no token here.
     given = call.request.query_params.get("signature", "")
     if not hmac.compare_digest(signature(call.token, digest, size).encode(), given.encode()):
         raise Refused(403, "The signature does not match")
@@ -123,7 +123,7 @@ async def lfs_verify(call: Call) -> Response:
 
 
 async def make_commit(call: Call) -> Response:
-    """Takes one JSON object per line: the header, then what is to be done to the newest commit's files."""
+    """Make a commit from one JSON object per line: the header, then the operations on the newest commit's files."""
     repository = call.writable()
     if call.request.path_params["revision"] != "main":
         raise Refused(404, "Only main can be written to", "RevisionNotFound")
@@ -143,7 +143,7 @@ async def make_commit(call: Call) -> Response:
 
 
 def apply(store: Store, tree: dict[str, File], key: str, value: dict[str, Any]) -> None:
-    """Do to `tree` what one line of a commit says."""
+    """Apply one line of a commit to `tree`."""
     path = checked_path(item(value, "path", str))
     match key:
         case "file":
@@ -161,7 +161,7 @@ def apply(store: Store, tree: dict[str, File], key: str, value: dict[str, Any]) 
 
 
 async def validate_yaml(call: Call) -> Response:
-    """Whether a model card's metadata can be read."""
+    """Return whether a model card's metadata can be read."""
     content = item(await call.json(), "content", str)
     if not content.startswith("---\n"):
         missing = "empty or missing yaml metadata in repo card"

@@ -1,1 +1,1 @@
-"""The stand-in for vast.ai: its wire protocol, a market, instances in their states, and a ledger of the costs."""
+"""The stand-in for vast.ai: its HTTP API, a market, instances in their states, and a ledger of the costs."""

@@ -1,4 +1,4 @@
-"""The one account of the stand-in: its keys, its ssh keys, its environment variables, its money."""
+"""The stand-in's account: its keys, ssh keys, environment variables and money."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OWN_KEY_ID = 1
 
 @dataclass(frozen=True)
 class ScopedKey:
-    """A key beside the account's own, which may do everything."""
+    """A key with some permissions, beside the account's own key with all."""
 
     id: int
     name: str
@@ -28,7 +28,7 @@ class Account:
     api_key: str = field(default_factory=lambda: secrets.token_hex(32))
     deposit: float = DEPOSIT
     scoped_keys: dict[int, ScopedKey] = field(default_factory=dict)
-    # How far the clock that answers show is ahead of this computer's.
+    # Seconds by which the clock in answers is ahead of this computer's.
     skew_seconds: float = 0.0
     ssh_keys: dict[int, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Account:
     _created: dict[int, str] = field(default_factory=dict)
 
     def forget(self) -> None:
-        """As on the first day, but for the key."""
+        """Reset everything except the key."""
         self.ssh_keys.clear()
         self.environment.clear()
         self.scoped_keys.clear()
@@ -48,7 +48,7 @@ class Account:
         return made
 
     def key_id(self, public_key: str) -> int:
-        """The number of a key, new when the account does not hold it."""
+        """Return the id of a key, a new one if the account does not have the key."""
         known = (key_id for key_id, key in self.ssh_keys.items() if key == public_key)
         return next(known, None) or next(self._ids)
 
@@ -62,14 +62,14 @@ class Account:
         return {
             "id": key_id,
             "user_id": USER_ID,
-            "key": public_key,  # the list's name for it; a new key's reply calls it public_key
+            "key": public_key,  # its name in the list; the reply for a new key calls it public_key
             "public_key": public_key,
             "created_at": created,
             "deleted_at": None,
         }
 
     def user(self, spent: float, key_id: int = OWN_KEY_ID) -> dict[str, Any]:
-        """What users/current shows after this much money ($) is spent."""
+        """Return users/current after this much money ($) is spent."""
         return {
             "id": USER_ID,
             "key_id": key_id,

@@ -1,4 +1,4 @@
-"""How the stand-in vast.ai is asked: endpoints, keys, refusals, the record of requests."""
+"""The API of the stand-in for vast.ai: endpoints, keys, refusals, the record of requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Access(Enum):
 
 @dataclass
 class Cloud:
-    """Everything behind the API."""
+    """The state behind the API."""
 
     account: Account
     market: Market
@@ -44,11 +44,11 @@ class Cloud:
     faults: Faults
     fleet: Fleet
     requests: list[dict[str, Any]] = field(default_factory=list)
-    results: dict[str, str] = field(default_factory=dict)  # texts that wait under a result_url
+    results: dict[str, str] = field(default_factory=dict)  # texts that are stored under a result_url
 
 
 class Refusal(Exception):
-    """An error as the API words it."""
+    """An error in the API's format."""
 
     def __init__(self, status: int, error: str, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -72,14 +72,14 @@ class Call:
         return int(self.params["id"])
 
     def instance(self, number: int | None = None) -> Instance:
-        """The one in the path, or this one. Raises Refusal."""
+        """Return the instance in the path, or with this id. Raises Refusal."""
         number = self.id if number is None else number
         if found := self.cloud.fleet.instances.get(number):
             return found
         raise Refusal(404, "no_such_instance", f"Instance {number} not found.")
 
     def text(self, name: str, error: str) -> str:
-        """A string of the body that must not be empty. Raises Refusal."""
+        """Return a string of the body that must not be empty. Raises Refusal."""
         value = self.body.get(name)
         if not isinstance(value, str) or not value.strip():
             raise Refusal(400, error, f"{name} is required")
@@ -90,7 +90,7 @@ Function = Callable[[Call], Awaitable[Any]]
 
 
 class Endpoints(list[tuple[str, str, Access, Function]]):
-    """A module's endpoints; called, it decorates the function of one more."""
+    """The endpoints of a module; a call returns a decorator that adds one more."""
 
     def __call__(self, method: str, path: str, access: Access = Access.ACCOUNT) -> Callable[[Function], Function]:
         def register(function: Function) -> Function:
@@ -101,7 +101,7 @@ class Endpoints(list[tuple[str, str, Access, Function]]):
 
 
 def application(cloud: Cloud, *endpoints: Endpoints) -> ASGIApp:
-    """These endpoints over this cloud."""
+    """Return an application with these endpoints for this cloud."""
     routes = [
         Route(path, _handler(cloud, method, path, access, function), methods=[method])
         for endpoint in endpoints
@@ -135,7 +135,7 @@ def _handler(
 
 
 def _seen(request: Request) -> dict[str, Any]:
-    """A line of the record of requests, as far as it is known when the request comes in."""
+    """Return a line of the record of requests, with the values that are known when the request arrives."""
     return {
         "at": time.time(),
         "method": request.method,
@@ -154,7 +154,7 @@ async def _answer(function: Function, call: Call) -> Response:
 
 
 def _caller(cloud: Cloud, request: Request, access: Access) -> str | None:
-    """Whose key it is. Raises Refusal when it may not do this."""
+    """Return the owner of the key. Raises Refusal if the key may not do this."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         key = request.query_params.get("api_key", "")
@@ -189,7 +189,7 @@ async def _body(request: Request) -> Body:
 
 
 def _without_secrets(body: Body) -> Body:
-    """What of a request may be shown again: names of variables, not their values."""
+    """Return the part of a request that may be printed: names of variables, not their values."""
     shown = {**body, "value": "****"} if "value" in body else dict(body)
     if isinstance(body.get("env"), dict):
         shown["env"] = dict.fromkeys(body["env"], "****")
@@ -201,14 +201,14 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 
 class _Slashes:
-    """Doubled and trailing slashes mean nothing to vast.ai."""
+    """Ignores doubled and trailing slashes, as vast.ai does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            # What uvicorn sends by knows its connection; a fault may cut it.
+            # uvicorn's send function knows its connection, which a fault may cut.
             cut = send.__self__.transport.abort  # type: ignore[attr-defined]
             scope = {**scope, CUT: cut, "path": re.sub("/+", "/", scope["path"]).rstrip("/") or "/"}
         await self._app(scope, receive, send)

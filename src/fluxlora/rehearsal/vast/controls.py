@@ -1,4 +1,4 @@
-"""What only a rehearsal has, beside vast.ai's routes: the ledger, the requests, the faults."""
+"""Routes that only a rehearsal has, beside vast.ai's: the ledger, the requests, the faults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fluxlora.rehearsal.vast.arming import FAULTS
 from fluxlora.rehearsal.vast.instances import Fleet
 
 endpoint = Endpoints()
-# What befalls an instance that runs.
+# Events of a running instance.
 EVENTS = {"vanish": Fleet.vanish, "outbid": Fleet.outbid, "preempt": Fleet.preempt, "lose": Fleet.lose}
 
 
@@ -44,8 +44,8 @@ async def disarm_faults(call: Call) -> Body:
 
 
 @endpoint("POST", "/rehearsal/instances/{id:int}/{event}")
-async def befall(call: Call) -> Body:
-    """One of EVENTS."""
+async def trigger_event(call: Call) -> Body:
+    """Trigger one of EVENTS."""
     event = call.params["event"]
     if event not in EVENTS:
         raise Refusal(404, "no_such_event", f"There is no event {event}; there are {', '.join(EVENTS)}.")
@@ -55,7 +55,7 @@ async def befall(call: Call) -> Body:
 
 @endpoint("POST", "/rehearsal/account")
 async def change_account(call: Call) -> Body:
-    """`deposit` in $, and `skew_seconds` that vast.ai's clock is ahead."""
+    """Set `deposit` in $, and `skew_seconds` by which vast.ai's clock is ahead."""
     account = call.cloud.account
     account.deposit = float(call.body.get("deposit", account.deposit))
     account.skew_seconds = float(call.body.get("skew_seconds", account.skew_seconds))
@@ -64,7 +64,7 @@ async def change_account(call: Call) -> Body:
 
 @endpoint("POST", "/rehearsal/reset")
 async def reset(call: Call) -> Body:
-    """Destroy every instance and forget keys, faults, money and requests: for the next test."""
+    """Destroy every instance and reset keys, faults, money and requests, for the next test."""
     cloud = call.cloud
     await cloud.fleet.clear()
     cloud.account.forget()

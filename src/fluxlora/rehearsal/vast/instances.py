@@ -1,4 +1,4 @@
-"""Instances in the states that vast.ai puts them through, and the host behind each."""
+"""Instances with the states of vast.ai, and the host behind each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAYERS = ("Pulling fs layer", "Verifying Checksum", "Download complete", "Pull c
 class Pace:
     """Seconds an instance spends in each state; on vast.ai it is minutes."""
 
-    pending: float = 0.3  # a v0 look at it shows null
+    pending: float = 0.3  # the v0 record is null
     created: float = 0.2
     loading: float = 0.8
     ports: float = 0.3  # running, but no ports yet
@@ -38,7 +38,7 @@ class Pace:
 
 
 class Destroyed(Exception):
-    """The instance is gone while something was still being done to it."""
+    """The instance was destroyed during an operation on it."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Instance:
     status_msg: str | None = None
     published: bool = False  # ports and address are known
     bid: float | None = None
-    # What its record says in spite of the truth; for how many looks the list does not have it.
+    # Wrong values of its record; and for how many list requests it is missing.
     shown: dict[str, Any] = field(default_factory=dict)
     unlisted: int = 0
     log: list[str] = field(default_factory=list)
@@ -75,14 +75,14 @@ class Instance:
         self.log.append(f"{stamp} {status}: {message or ''}".rstrip(": \n"))
 
     async def pause(self, seconds: float) -> None:
-        """Raises Destroyed as soon as the instance is."""
+        """Wait, and raise Destroyed as soon as the instance is destroyed."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.gone.wait(), seconds)
         if self.gone.is_set():
             raise Destroyed
 
-    def takes_its_leave(self) -> bool:
-        """Whether the list is without it this time."""
+    def consume_hidden_listing(self) -> bool:
+        """Return whether this list request does not have the instance, and count it."""
         away = self.unlisted > 0
         self.unlisted -= away
         return away
@@ -97,7 +97,7 @@ class Instance:
 
 
 class Fleet:
-    """Every instance of the account. What is asked takes effect at once, the host follows in a thread."""
+    """Every instance of the account. A request takes effect immediately, the host follows in a thread."""
 
     def __init__(
         self, *, account: Account, market: Market, ledger: Ledger, hosts: Hosts, pace: Pace, faults: Faults
@@ -109,7 +109,7 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def rent(self, offer_id: int, wanted: dict[str, Any]) -> Instance:
-        """Raises what `Market.take` raises. `wanted` is the body of the API's call."""
+        """Rent an offer. `wanted` is the body of the API's call. Raises the same as `Market.take`."""
         disk = max(8.0, float(wanted.get("disk") or 10))
         price = wanted.get("price")
         letting = self.market.take(offer_id, disk, bid=price is not None)
@@ -151,17 +151,17 @@ class Fleet:
         self._do(instance, lambda: self._restart(instance))
 
     def recycle(self, instance: Instance) -> None:
-        """The container is made anew; what was on its disk is lost."""
+        """Create the container again; the data on its disk is lost."""
         instance.becomes("recycling")
         self._do(instance, lambda: self._recycle(instance))
 
     def bid(self, instance: Instance, price: float) -> None:
-        """Pay this much ($/h) from now on."""
+        """Change the bid ($/h) from now on."""
         instance.bid = price
         self.ledger.repriced(instance.id, gpu_hour=price)
 
     def authorize(self, instance: Instance) -> None:
-        """Carry the instance's ssh keys over to its host, if it has one yet."""
+        """Copy the instance's ssh keys to its host, if it has one yet."""
         keys = list(instance.ssh_keys.values())
         self._do(instance, lambda: asyncio.to_thread(self.hosts.authorize, instance.id, keys))
 
@@ -174,43 +174,43 @@ class Fleet:
         self._do(instance, lambda: asyncio.to_thread(self.hosts.remove, instance.id))
 
     def vanish(self, instance: Instance) -> None:
-        """The host is silent from now on; vast.ai has not noticed."""
+        """Make the host stop answering; vast.ai has not noticed."""
         instance.relay.freeze()
         self._do(instance, lambda: asyncio.to_thread(self.hosts.vanish, instance.id))
 
     def outbid(self, instance: Instance) -> None:
-        """Somebody bids more: it stops without a word, and its disk is billed on."""
+        """Simulate a higher bid: the instance stops without a message, and its disk still costs money."""
         self.stop(instance)
 
     def preempt(self, instance: Instance) -> None:
-        """Somebody rents its GPU on demand: it waits, perhaps for ever, to have it back."""
+        """Simulate that its GPU is rented on demand: the instance waits for it, perhaps for ever."""
         instance.cur_state = "stopped"
         waits = "Attempting to schedule your instance. Your GPU is currently in use."
         self._do(instance, lambda: self._stop(instance, waits))
 
     def lose(self, instance: Instance) -> None:
-        """The host is silent, and vast.ai has noticed; the disk is billed on."""
+        """Make the host stop answering, and vast.ai notice it; the disk still costs money."""
         self.ledger.stopped(instance.id)
         instance.becomes("offline", instance.status_msg)
         self.vanish(instance)
 
     async def clear(self) -> None:
         """Destroy everything and wait until it is gone."""
-        # What is rented meanwhile goes too.
+        # Instances that are rented in the meantime are destroyed, too.
         while self.instances or self._tasks:
             for instance in list(self.instances.values()):
                 self.destroy(instance)
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """For good: no host is left."""
+        """Close permanently; no host remains."""
         try:
             await self.clear()
         finally:
             await asyncio.to_thread(self.hosts.close)
 
     def _do(self, instance: Instance, work: Callable[[], Awaitable[None]]) -> None:
-        """In the background, one thing at a time for each instance; what goes wrong shows in its status."""
+        """Run an operation in the background, one at a time for each instance; errors appear in its status."""
 
         async def alone() -> None:
             async with instance.lock:

@@ -1,4 +1,4 @@
-"""What the instances cost: GPU time, storage from creation to the end, and bytes in and out."""
+"""The costs of the instances: GPU time, storage from creation to destruction, and bytes in and out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DAY = 86_400  # s
 
 
 class Clock:
-    """The time money is counted in: wall time, or `rate` times faster."""
+    """The clock for costs: real time, or `rate` times faster."""
 
     def __init__(self, rate: float = 1.0, wall: Callable[[], float] = time.time) -> None:
         self._rate, self._wall = rate, wall
@@ -25,7 +25,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Prices:
-    """In $ an hour and $ a GB."""
+    """Prices in $ per hour and $ per GB."""
 
     gpu_hour: float
     storage_hour: float
@@ -35,7 +35,7 @@ class Prices:
 
 @dataclass
 class Interval:
-    """GPU time at one price; without an end while it lasts."""
+    """GPU time at one price; without an end while it runs."""
 
     hourly: float  # $
     start: float
@@ -56,7 +56,7 @@ class Charge:
 
 @dataclass
 class Meter:
-    """One instance's three meters. Times are the clock's."""
+    """One instance's three costs. Times are by the clock."""
 
     instance_id: int
     label: str | None
@@ -91,39 +91,39 @@ class Ledger:
         self.meters: dict[int, Meter] = {}
 
     def open(self, instance_id: int, label: str | None, prices: Prices) -> None:
-        """Storage costs from here on."""
+        """Start the storage costs."""
         self.meters[instance_id] = Meter(instance_id, label, prices, self.clock.now())
 
     def started(self, instance_id: int) -> None:
-        """The GPU costs from here on."""
+        """Start the GPU costs."""
         self.stopped(instance_id)
         meter = self.meters[instance_id]
         meter.gpu.append(Interval(meter.prices.gpu_hour, self.clock.now()))
 
     def repriced(self, instance_id: int, *, gpu_hour: float) -> None:
-        """The GPU costs this much ($) from here on."""
+        """Change the GPU's price ($/h) from now on."""
         meter = self.meters[instance_id]
         meter.prices = replace(meter.prices, gpu_hour=gpu_hour)
         if meter.gpu and meter.gpu[-1].end is None:
             self.started(instance_id)
 
     def stopped(self, instance_id: int) -> None:
-        """The GPU costs no more, storage does."""
+        """End the GPU costs; storage still costs money."""
         for interval in self.meters[instance_id].gpu:
             interval.end = interval.end or self.clock.now()
 
     def closed(self, instance_id: int) -> None:
-        """Nothing costs any more."""
+        """End all costs."""
         self.stopped(instance_id)
         self.meters[instance_id].closed = self.clock.now()
 
     def moved(self, instance_id: int, up: int, down: int) -> None:
-        """Bytes that went out of the instance (up) and into it (down)."""
+        """Add bytes out of the instance (up) and into it (down)."""
         self.meters[instance_id].bytes_up += up
         self.meters[instance_id].bytes_down += down
 
     def traffic(self, up: int, down: int) -> None:
-        """Bytes of nobody in particular, as those at the Hub: the running instances share them."""
+        """Add bytes of no particular instance, as those of the Hub: the running instances share them."""
         running = [meter for meter in self.meters.values() if meter.gpu and meter.gpu[-1].end is None]
         for meter in running:
             self.moved(meter.instance_id, up // len(running), down // len(running))
@@ -134,7 +134,7 @@ class Ledger:
         return sum(charge.amount for meter in self.meters.values() for charge in meter.charges(now))
 
     def report(self) -> dict[str, Any]:
-        """The whole ledger, for the end of a rehearsal and for tests."""
+        """Return the whole ledger, for the end of a rehearsal and for tests."""
         now = self.clock.now()
         return {
             "total_usd": self.total(),
@@ -155,7 +155,7 @@ class Ledger:
         }
 
     def charges(self, since: float, until: float) -> list[dict[str, Any]]:
-        """One row for each instance that existed on the days of these times, as the charges route shows it."""
+        """Return one row for each instance that existed on the days of these times, as in the charges route."""
         now = self.clock.now()
         return [
             _row(meter, now)

@@ -12,12 +12,12 @@ from typing import Any
 from fluxlora.rehearsal.vast.query import holds, matches, ordered
 
 PAGE = 25
-# What the API computes instead of storing, and refuses to filter or sort by.
+# Values that the API computes and does not store, so it refuses to filter or sort by them.
 COMPUTED = {"dph_total", "dph_base", "num_gpus", "ports", "search", "instance", "duration", "uptime_mins", "ssh_port"}
 
 
 def page(rows: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
-    """Raises ValueError in the API's words."""
+    """Return one page. Raises ValueError with the API's message."""
     filters = _parsed(query, "select_filters", {})
     order = [(column["col"], column.get("dir", "asc")) for column in _parsed(query, "order_by", [])]
     columns = _parsed(query, "select_cols", ["*"])
@@ -55,7 +55,7 @@ def _token(last_id: int) -> str:
 
 
 def _after(rows: list[Any], token: str | None) -> list[Any]:
-    """The rows behind the cursor; all of them when its row is gone meanwhile and the order is not by id."""
+    """Return the rows after the cursor; all of them if its row is gone and the order is not by id."""
     if not token:
         return rows
     try:

@@ -1,6 +1,6 @@
 """A market of GPU machines with plausible prices, the same for the same seed.
 
-Models, memory and compute capabilities are NVIDIA's; the prices are what such machines asked for on vast.ai in 2026.
+Models, memory and compute capabilities are NVIDIA's; the prices are those of such machines on vast.ai in 2026.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 from fluxlora.rehearsal.vast.query import matches, ordered
 
-LETTINGS = 10_000  # an offer's id ends in how often it was let, so a let one never comes back
-HOURS_PER_MONTH = 720  # how vast.ai turns its $/GB/month into $/h
-SEARCH_CAP = 64  # one search never answers more offers, whatever its limit
+LETTINGS = 10_000  # an offer's id ends with the number of its rentals, so a rented one never comes back
+HOURS_PER_MONTH = 720  # vast.ai's conversion of $/GB/month to $/h
+SEARCH_CAP = 64  # a search never returns more offers, whatever its limit
 
 
 @dataclass(frozen=True)
 class Model:
-    """A kind of GPU: memory in MB, compute capability x 100, $ an hour for one, TFLOPS, GB/s, watts."""
+    """A kind of GPU: memory in MB, compute capability x 100, $ per hour for one, TFLOPS, GB/s, watts."""
 
     name: str
     ram: int
@@ -94,7 +94,7 @@ OLD_DRIVER = (12.2, "535.183.01", 535183001)
 
 @dataclass
 class Machine:
-    """One host of the market, and what of it is still to be had."""
+    """One host of the market, and its free resources."""
 
     machine_id: int
     model: Model
@@ -104,7 +104,9 @@ class Machine:
     disk: float  # GB
     free_gpus: int
     free_disk: float
-    lettings: dict[int, int] = field(default_factory=dict)  # how often each size was let: a let offer's id is spent
+    lettings: dict[int, int] = field(
+        default_factory=dict
+    )  # how often each size was rented: the id of a rented offer is not used again
 
     def sizes(self) -> list[int]:
         return [size for size in (1, 2, 4, 8) if size <= self.free_gpus and self.gpus % size == 0]
@@ -115,7 +117,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Letting:
-    """What a rent took from a machine; give it back to `Market.release`."""
+    """The resources that a rent took from a machine; `Market.release` returns them."""
 
     offer: dict[str, Any]
     machine_id: int
@@ -124,7 +126,7 @@ class Letting:
 
 
 class OfferGone(Exception):
-    """`listed` tells whether the offer ever was on this market."""
+    """The offer does not exist; `listed` says whether it ever was on this market."""
 
     def __init__(self, offer_id: int, *, listed: bool) -> None:
         super().__init__(f"offer {offer_id} is not available")
@@ -133,7 +135,7 @@ class OfferGone(Exception):
 
 class Market:
     def __init__(self, seed: int = 1, machines: int = 1) -> None:
-        """`machines` of each kind; 1 is a small market, whose offers for one GPU fit into one answer."""
+        """Create a market with this many `machines` of each kind; with 1 the offers for one GPU fit into one answer."""
         chance = random.Random(seed)
         kinds = [(model, gpus) for model in MODELS for gpus in model.counts] * machines
         hosts = [_machine(chance, 10_007 + 37 * n, model, gpus) for n, (model, gpus) in enumerate(kinds)]
@@ -143,13 +145,13 @@ class Market:
         return sorted({machine.model.name for machine in self._machines.values()})
 
     def offers(self, *, storage: float, bid: bool = False) -> list[dict[str, Any]]:
-        """Everything on offer, priced with this much storage (GB)."""
+        """Return all offers, with prices for this much storage (GB)."""
         return [
             _offer(machine, size, storage, bid=bid) for machine in self._machines.values() for size in machine.sizes()
         ]
 
     def search(self, query: dict[str, Any]) -> list[dict[str, Any]]:
-        """What vast.ai would answer to the body of its search, 64 offers at most."""
+        """Return vast.ai's answer to the body of a search, with at most 64 offers."""
         storage = float(query.get("allocated_storage", 8))  # GB; 8 is the API's default
         offers = self.offers(storage=storage, bid=query.get("type") in ("bid", "interruptible"))
         filters = {name: value for name, value in query.items() if isinstance(value, dict)}
@@ -159,9 +161,10 @@ class Market:
         return [dict(offer) for offer in ordered(found, order)[:limit]]
 
     def take(self, offer_id: int, disk: float, *, bid: bool = False) -> Letting:
-        """Lets an offer with this much disk (GB); other offers of the same machine shrink or go.
+        """Rent out an offer with this much disk (GB); other offers of the same machine become smaller or
+        disappear.
 
-        Raises OfferGone; ValueError when the machine has less disk than that.
+        Raises OfferGone; ValueError if the machine has less disk.
         """
         place, letting_number = divmod(offer_id, LETTINGS)
         machine, size = self._machines.get(place // 10), place % 10
@@ -199,7 +202,7 @@ def _machine(chance: random.Random, machine_id: int, model: Model, gpus: int) ->
         "cpu_ghz": ghz,
         "cpu_name": cpu_name,
         "cpu_ram": chance.choice((32_000, 64_216, 128_576, 257_670))
-        * gpus,  # of the machine, whatever the offer's share
+        * gpus,  # of the whole machine, whatever the offer's share is
         "cuda_max_good": cuda,
         "direct_port_count": 0 if chance.random() < 0.1 else chance.choice((9, 49, 99, 249)) * gpus,
         "disk_bw": round(disk_bw * chance.uniform(0.6, 1.0), 1),
@@ -229,7 +232,7 @@ def _machine(chance: random.Random, machine_id: int, model: Model, gpus: int) ->
 
 
 def _offer(machine: Machine, size: int, storage: float, *, bid: bool) -> dict[str, Any]:
-    """The record of the API for `size` GPUs of a machine."""
+    """Return the API's record for `size` GPUs of a machine."""
     model, facts, share = machine.model, machine.facts, size / machine.gpus
     min_bid = round(machine.gpu_price * size * 0.55, 4)
     gpu_hour = min_bid if bid else round(machine.gpu_price * size, 4)
@@ -320,7 +323,7 @@ def _hourly(gpu: float, disk: float) -> dict[str, float]:
 
 
 def _searchable(offer: dict[str, Any]) -> dict[str, Any]:
-    """The fields as a search compares them, which are not always those of the record."""
+    """Return the fields as a search compares them, which are not always those of the record."""
     return {
         **offer,
         "id": None,  # the live search matches no id; ask_contract_id works

@@ -1,4 +1,4 @@
-"""Filters and orders as vast.ai's search and listing take them: {"field": {"op": value}}."""
+"""Filters and orders in the format of vast.ai's search and listing: {"field": {"op": value}}."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def _like(have: Any, want: Any) -> Any:
-    """The wanted value in the type of the one at hand: the vastai client sends numbers as strings."""
+    """Return the wanted value in the type of the present one, because the vastai client sends numbers as strings."""
     if isinstance(want, list):
         return [_like(have, value) for value in want]
     if isinstance(have, (int, float)) and isinstance(want, str):
@@ -33,7 +33,7 @@ def _like(have: Any, want: Any) -> Any:
 
 
 def holds(have: Any, operator: str, want: Any) -> bool:
-    """Whether one comparison holds; of two things that have no order none does."""
+    """Return whether one comparison is true; False for values without an order."""
     try:
         return OPERATORS[operator](have, _like(have, want))
     except TypeError:
@@ -41,7 +41,7 @@ def holds(have: Any, operator: str, want: Any) -> bool:
 
 
 def matches(record: Record, filters: Filters) -> bool:
-    """Whether every comparison of every field holds."""
+    """Return whether every comparison of every field is true."""
     return all(
         holds(record.get(field), operator, want)
         for field, comparisons in filters.items()
@@ -50,7 +50,7 @@ def matches(record: Record, filters: Filters) -> bool:
 
 
 def ordered(records: Iterable[Record], order: Iterable[tuple[str, str]]) -> list[Record]:
-    """Sorted by several columns, each "asc" or "desc"; records without a value come first."""
+    """Return the rows sorted by several columns, each "asc" or "desc"; records without a value come first."""
     rows = list(records)
     for column, direction in reversed(list(order)):
         rows.sort(key=lambda row: _sortable(row.get(column)), reverse=direction == "desc")

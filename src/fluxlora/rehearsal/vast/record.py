@@ -1,4 +1,4 @@
-"""An instance as vast.ai's API shows it."""
+"""An instance in the format of vast.ai's API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from fluxlora.rehearsal.vast.instances import Instance
 
-# What the record takes over from the offer that was rented, under the same name.
+# Values that the record copies from the rented offer, under the same name.
 _FROM_OFFER = """
 machine_id bundle_id host_id hosting_type end_date cpu_arch cpu_cores cpu_cores_effective cpu_name cpu_ram
 gpu_name gpu_arch gpu_ram gpu_frac gpu_lanes gpu_mem_bw bw_nvlink disk_name disk_bw direct_port_count
@@ -19,7 +19,7 @@ vram_costperhour credit_discount_max external time_remaining time_remaining_isbi
 
 
 def record(instance: Instance) -> dict[str, Any]:
-    """The row of the v1 list; the v0 look at one instance shows the same."""
+    """Return the row of the v1 list; the v0 record of one instance is the same."""
     offer, now = instance.letting.offer, time.time()
     running = instance.actual_status == "running"
     port = str(instance.relay.port)
@@ -42,11 +42,11 @@ def record(instance: Instance) -> dict[str, Any]:
         "onstart": instance.onstart,
         "jupyter_token": instance.key[::-1],
         "status_msg": instance.status_msg,
-        "public_ipaddr": "127.0.0.1\n",  # the line break is vast.ai's
+        "public_ipaddr": "127.0.0.1\n",  # vast.ai sends this line break, too
         "local_ipaddrs": "127.0.0.1 \n",
-        "ssh_host": "127.0.0.1",  # vast.ai's proxy would be sshN.vast.ai: here nothing may leave the machine
+        "ssh_host": "127.0.0.1",  # vast.ai's proxy would be sshN.vast.ai, but a rehearsal must not leave the machine
         "ssh_idx": "1",
-        # Under a jupyter runtype the proxy's ssh is one port above the one that is told.
+        # With a jupyter runtype the proxy's ssh is one port above the listed one.
         "ssh_port": instance.relay.port - ("jupyter" in instance.runtype),
         "machine_dir_ssh_port": 51_199,
         "start_date": instance.created,

@@ -1,4 +1,4 @@
-"""The stand-in vast.ai: its wire protocol, over one account, one market and the hosts behind it."""
+"""The routes of the stand-in for vast.ai, for one account, one market and the hosts behind it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ async def rent(call: Call) -> Body:
 
 @endpoint("GET", "/api/v1/instances")
 async def list_instances(call: Call) -> Body:
-    rows = [record(instance) for instance in call.cloud.fleet.instances.values() if not instance.takes_its_leave()]
+    rows = [
+        record(instance) for instance in call.cloud.fleet.instances.values() if not instance.consume_hidden_listing()
+    ]
     try:
         return page(rows, call.query)
     except ValueError as error:
@@ -112,7 +114,8 @@ async def manage_instances(call: Call) -> Body:
 
 
 def _instances(call: Call, name: str) -> list[Instance]:
-    """Those the body names, each once. Raises Refusal when one is unknown, before anything is done to another."""
+    """Return the instances in the body, without repetitions. Raises Refusal if one is unknown, before any is
+    changed."""
     return [call.instance(number) for number in dict.fromkeys(call.body.get(name) or [])]
 
 
@@ -211,7 +214,7 @@ async def delete_ssh_key(call: Call) -> Body:
 async def show_instance_ssh(call: Call) -> Body:
     account = call.cloud.account
     keys = [account.ssh_key_record(*item) for item in call.instance().ssh_keys.items()]
-    return {"success": True, "ssh_keys": json.dumps(keys)}  # a string, in truth
+    return {"success": True, "ssh_keys": json.dumps(keys)}  # the real API returns a string
 
 
 @endpoint("POST", "/api/v0/instances/{id:int}/ssh")

@@ -1,4 +1,4 @@
-"""The ssh port that an instance publishes: a relay on 127.0.0.1 that counts the bytes and can play dead."""
+"""The published ssh port of an instance: a relay on 127.0.0.1 that counts bytes and can stop answering."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PATIENCE = 3.0  # seconds that a connection is held until the host's sshd is up
 
 
 class SshRelay:
-    """Bound at once, so that its port is known and refuses; answers only after `open`."""
+    """A relay that is bound immediately, so that its port is known and refuses; it answers only after `open`."""
 
     def __init__(self, moved: Callable[[int, int], None]) -> None:
-        """`moved(up, down)` is told of bytes that left the host and of bytes that entered it."""
+        """`moved(up, down)` is called with the bytes that left the host and that entered it."""
         self._moved = moved
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        self.sealed = False  # never to be opened, however often it is asked
+        self.sealed = False  # never opened, even if `open` is called
         self._upstream = 0
         self._crowd: list[socket.socket] = []
         self._server: asyncio.Server | None = None
@@ -34,17 +34,17 @@ class SshRelay:
         self._upstream = upstream
         self._flowing.set()
         if self._server is None and not self.sealed:
-            # Known before it serves, so that `close` finds it at any moment.
+            # Stored before it serves, so that `close` finds it at any moment.
             self._server = await asyncio.start_server(self._accept, sock=self._socket, start_serving=False)
             await self._server.start_serving()
 
     async def unseal(self) -> None:
-        """Open after all, to the port that was named meanwhile."""
+        """Open the relay, to the port that was given in the meantime."""
         self.sealed = False
         await self.open(self._upstream)
 
     def deafen(self) -> None:
-        """Swallow even attempts to connect: with its queue of unaccepted ones full, the system drops the rest."""
+        """Stop answering even to connection attempts: with a full queue the system drops all others."""
         self.sealed = True
         self._socket.listen(0)
         for _ in range(3):
@@ -54,15 +54,15 @@ class SshRelay:
             self._crowd.append(waiting)
 
     def freeze(self) -> None:
-        """Swallow everything from now on, and close nothing."""
+        """Stop answering from now on, without closing anything."""
         self._flowing.clear()
 
     def close(self) -> None:
-        """Refuse, and cut what is connected."""
+        """Refuse connections, and cut the open ones."""
         self.sealed = True
         if self._server:
-            # Whatever is given the number of a socket that is closed while the loop still watches it goes unheard; and
-            # `Server.close` would leave what was accepted just now open and mute.
+            # A socket that is closed while the loop still watches it hides a new one with the same number; and
+            # `Server.close` would leave a connection that was just accepted open without an answer.
             asyncio.get_running_loop().remove_reader(self._socket)
             self._server = None
         for connection in (self._socket, *self._crowd):
@@ -87,20 +87,20 @@ class SshRelay:
             finally:
                 inner_writer.close()
         except (OSError, asyncio.CancelledError):
-            pass  # the host refuses, or the relay is being closed: either way the caller's connection ends
+            pass  # the host refuses, or the relay is being closed: in both cases the client's connection ends
         finally:
             writer.close()
             self._relays.discard(relay)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        # Nobody is waited for where nobody can come.
+        # No waiting if the host can never start.
         deadline = time.monotonic() + (PATIENCE if self._upstream else 0)
         while True:
             try:
                 return await asyncio.open_connection("127.0.0.1", self._upstream)
             except OSError:
                 if time.monotonic() > deadline:
-                    # Not even a refusal comes through what is frozen.
+                    # A frozen relay does not even pass on a refusal.
                     await self._flowing.wait()
                     raise
                 await asyncio.sleep(0.1)
