@@ -1,7 +1,7 @@
-# `make help` lists what can be done; each target is one or two lines.
+# `make help` lists the targets; each has one or two lines.
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Ansible refuses every locale that is not of UTF-8, LC_ALL=C too.
+# Ansible refuses every locale that is not UTF-8, also LC_ALL=C.
 UTF8 := $(shell locale -a 2>/dev/null | grep -ixm 1 -e 'c\.utf-\?8' -e 'en_us\.utf-\?8')
 ifneq ($(UTF8),)
 export LC_ALL := $(UTF8)
@@ -20,7 +20,7 @@ setup: .venv/installed ## the virtual environment, with everything locked
 rehearse: setup ## a whole run on this machine, for free
 	@fluxlora rehearse
 
-# The inventory of vast.ai wants a key, and without one ansible-lint leaves out its syntax checks and says nothing.
+# The inventory of vast.ai needs a key; without one ansible-lint skips its syntax checks without a message.
 lint: setup ## ansible-lint, yamllint, ruff, mypy
 	ruff check . && ruff format --check . && mypy && yamllint . && ANSIBLE_INVENTORY=inventory/runs.yml ansible-lint --offline
 
@@ -30,10 +30,10 @@ test: setup ## everything: unit, plugins, playbooks, molecule, rehearsal
 unit plugins trainers playbooks: setup ## one layer of the tests
 	pytest tests/$@
 
-molecule: setup ## the roles, one by one, on hosts of their own
+molecule: setup ## the roles, one by one, each on its own hosts
 	@scripts/test $(patsubst tests/%/molecule.yml,%,$(wildcard tests/molecule/*/molecule.yml))
 
-mutants: setup ## whether the tests notice small changes of what spends and guards money
+mutants: setup ## whether the tests notice small changes in the code about money
 	python scripts/mutants.py
 
 docs: setup ## remake the generated pages
@@ -42,5 +42,5 @@ docs: setup ## remake the generated pages
 lock: setup ## remake requirements.lock from pyproject.toml
 	@scripts/lock
 
-clean: ## remove what was made here, but never artifacts
+clean: ## remove what was made here, but not artifacts
 	rm -rf .venv .cache .fluxlora .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info

@@ -107,7 +107,7 @@ def test_once_mended_it_trains_and_goes_on_from_its_last_checkpoint_when_the_tra
     assert process.wait(600) == 0, log.read_text()[-4000:]
     text = log.read_text()
     assert f"Instance {instance['id']} of {RUN} was outbid" in text
-    resumed = re.split(rf"{RUN} goes on from checkpoint (?=\d)", text)[1]
+    resumed = re.split(rf"{RUN} resumes from the local checkpoint (?=\d)", text)[1]
     checkpoint = int(re.match(r"\d+", resumed)[0])
     assert checkpoint >= 8
     at_home = [int(step) for step in re.findall(r"checkpoint (\d+) is home", resumed)]

@@ -15,7 +15,7 @@ from test_modules_vastai import play as play
 
 from conftest import VastServer
 from fluxlora.doctor import Findings, Tokens, Wish, examine, lines
-from fluxlora.doctor.account import LEAST, SCOPES, look
+from fluxlora.doctor.account import LEAST, SCOPES, fetch_account
 from fluxlora.doctor.minting import ensure
 from fluxlora.errors import VastError
 from fluxlora.vast.client import Vast
@@ -130,7 +130,7 @@ def test_a_key_of_small_scope_is_made_once_and_only_in_earnest(
     names = [key["name"] for key in vast.call("GET", "/api/v0/auth/apikeys/").json()["apikeys"]]
     assert names == ["scoped", "fluxlora"]
     key = file.read_text().strip()
-    assert set(look(Vast(key, vast.url)).lacks) == set(SCOPES) - set(LEAST)
+    assert set(fetch_account(Vast(key, vast.url)).lacks) == set(SCOPES) - set(LEAST)
     assert key not in json.dumps(results)
     assert (Path(real["backup"]).read_text(), again["backup"]) == ("theoldone\n", "")
     assert {stat.S_IMODE(each.stat().st_mode) for each in (file, Path(real["backup"]))} == {0o600}
