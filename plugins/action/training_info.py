@@ -26,8 +26,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # The module runs on the instance, so the host can return anything.
         answer = self._execute_module(module_name="training_info", task_vars=task_vars)
         if answer.get("failed") or answer.get("unreachable"):
-            told = {"msg": one_line(answer.get("msg"), 1000), "unreachable": bool(answer.get("unreachable"))}
-            return result | told | {"failed": True, "progress": {}, "alive": False}
+            failure = {"msg": one_line(answer.get("msg"), 1000), "unreachable": bool(answer.get("unreachable"))}
+            return result | failure | {"failed": True, "progress": {}, "alive": False}
         alive, text = answer.get("alive") is True, answer.get("text")
         source = f"progress.json on the instance of {host}"
         try:

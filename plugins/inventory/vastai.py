@@ -149,6 +149,7 @@ def group_names(variables: dict[str, Any]) -> Iterator[str]:
 
 
 def safe_name(text: str) -> str:
+    """Return a text as a valid name of a group."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
@@ -163,9 +164,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     NAME = "vastai"
 
     def verify_file(self, path: str) -> bool:
+        """Return whether this plugin reads a file, by its name."""
         return super().verify_file(path) and path.endswith(("vastai.yml", "vastai.yaml"))
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Read the configuration and add the hosts."""
         super().parse(inventory, loader, path, cache)
         if IMPORT_ERROR:
             raise AnsibleParserError(f"{missing_required_lib('fluxlora')} {INSTALL}")

@@ -75,6 +75,7 @@ def main() -> None:
 
 
 def ask() -> dict[str, Any]:
+    """Return versions and GPUs. Raises NoDriver."""
     cuda = CUDA.search(nvidia_smi())
     if not cuda:
         raise NoDriver("nvidia-smi names no CUDA version.")
@@ -89,10 +90,12 @@ def ask() -> dict[str, Any]:
 
 
 def fields(line: str) -> list[str]:
+    """Return the rows of a query of nvidia-smi. Raises NoDriver."""
     return [field.strip() for field in line.split(",")]
 
 
 def gpu(row: list[str]) -> dict[str, Any]:
+    """Return one GPU from a row of nvidia-smi."""
     _, name, capability, memory = row
     return {
         "name": name,
@@ -102,6 +105,7 @@ def gpu(row: list[str]) -> dict[str, Any]:
 
 
 def nvidia_smi(*arguments: str) -> str:
+    """Return the output of nvidia-smi. Raises NoDriver."""
     command = shutil.which("nvidia-smi")
     if not command:
         raise NoDriver("nvidia-smi is not on this host.")

@@ -134,6 +134,7 @@ ARGUMENT_SPEC = {
 
 
 def audit_account(vast: Vast, journal: Journal, params: dict[str, Any], now: float) -> Audit:
+    """Return the audit of the account against the journal."""
     entries = journal.entries()
     begin = since(entries, now, params["days"])
     instances = vast.instances()

@@ -320,6 +320,7 @@ def choice(offer: dict[str, Any]) -> Choice:
 
 
 def ensure(params: dict[str, Any], attempts: Attempts, *, dry_run: bool) -> Ensured:
+    """Bring the instance into the wanted state."""
     waits = Waits(
         poll=params["poll_seconds"], **{wait: params[f"{name}_timeout_seconds"] for wait, name in WAITS.items()}
     )

@@ -62,7 +62,7 @@ def _began(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         if Path("/proc/self").exists():
             return ""
-    told = subprocess.run(
+    done = subprocess.run(
         ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=10, check=False
     )
-    return re.sub(r"\W", "", told.stdout)
+    return re.sub(r"\W", "", done.stdout)

@@ -40,6 +40,7 @@ class Item:
 
     @property
     def file(self) -> str:
+        """Name of the image in the copy."""
         return self.name + self.suffix
 
 

@@ -103,14 +103,14 @@ def find_delivery(api: HfApi, repo: str, *, since: float, above: int = 0) -> Del
     steps = {name: int(found[1]) for name in names if (found := _CHECKPOINT.fullmatch(name)) and int(found[1]) > above}
     finished = {guard.FINISHED, guard.ADAPTER} if {guard.FINISHED, guard.ADAPTER} <= names else set()
     asked = [*steps, *(f"{name}/{_STATE}" for name in steps), *finished]
-    told = (
+    listed = (
         {file.path: file for file in ask(lambda: api.get_paths_info(repo, asked, expand=True), repo)} if asked else {}
     )
-    recent = {path for path, file in told.items() if file.last_commit and file.last_commit.date.timestamp() >= since}
-    step = max((steps[name] for name in recent & steps.keys() if f"{name}/{_STATE}" in told), default=0)
+    recent = {path for path, file in listed.items() if file.last_commit and file.last_commit.date.timestamp() >= since}
+    step = max((steps[name] for name in recent & steps.keys() if f"{name}/{_STATE}" in listed), default=0)
     if guard.FINISHED not in recent:
         return Delivered(step)
-    adapter = told.get(guard.ADAPTER)
+    adapter = listed.get(guard.ADAPTER)
     digest = str(adapter.lfs.sha256) if isinstance(adapter, RepoFile) and adapter.lfs else ""
     return Delivered(step, _progress(api, repo), digest if _SHA256.fullmatch(digest) else "")
 

@@ -152,15 +152,15 @@ def proof(manifest: Path) -> Proof:
     return Proof(found.vastai_id if found else None)
 
 
-def _cost(told: Mapping[str, Any]) -> dict[str, Any]:
+def _cost(spent: Mapping[str, Any]) -> dict[str, Any]:
     """Return $: the three costs of the instance, the highest cost of earlier ones, the total, and the expected cost."""
-    meters = told.get("meters") or {}
+    meters = spent.get("meters") or {}
     amounts = {
         **{name: meters.get(name) for name in ("gpu", "storage", "bytes")},
-        "earlier": told.get("earlier_usd"),
-        "total": told.get("spent_usd"),
-        "expected": told.get("expected_usd"),
-        "budget": told.get("budget_usd"),
+        "earlier": spent.get("earlier_usd"),
+        "total": spent.get("spent_usd"),
+        "expected": spent.get("expected_usd"),
+        "budget": spent.get("budget_usd"),
     }
     rounded = {name: None if usd is None else round(float(usd), 4) for name, usd in amounts.items()}
     return rounded | {"bytes_counted": bool(meters.get("counted"))}

@@ -39,22 +39,27 @@ class Check:
 
 
 def ok(name: str, sentence: str) -> Check:
+    """Return a check that has passed."""
     return Check(name, State.OK, sentence)
 
 
 def not_needed(name: str, sentence: str, remedy: str = "") -> Check:
+    """Return a check that is not needed."""
     return Check(name, State.NOT_NEEDED, sentence, remedy)
 
 
 def warning(name: str, sentence: str, remedy: str, code: str) -> Check:
+    """Return a check with a warning."""
     return Check(name, State.WARNING, sentence, remedy, code)
 
 
 def failed(name: str, sentence: str, remedy: str, code: str) -> Check:
+    """Return a check that has failed."""
     return Check(name, State.FAILED, sentence, remedy, code)
 
 
 def failures(checks: Iterable[Check]) -> list[Check]:
+    """Return the failed checks."""
     return [check for check in checks if check.state is State.FAILED]
 
 

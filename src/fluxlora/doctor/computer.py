@@ -53,12 +53,12 @@ def room(folder: Path, *, expected_gb: float, free_gb: float | None = None) -> C
         why = "is not writable for you" if there.is_dir() else "is no folder"
         return failed("disk", f"{there} {why}", f"set artifacts_dir to another than {folder}", "not_writable")
     free = shutil.disk_usage(there).free / 1e9 if free_gb is None else free_gb
-    told = f"{free:.0f} GB free in {folder}"
+    space = f"{free:.0f} GB free in {folder}"
     if free < expected_gb + SPARE_GB:
         return failed(
             "disk",
-            f"{told}, and {expected_gb:.1f} GB are expected to be downloaded",
+            f"{space}, and {expected_gb:.1f} GB are expected to be downloaded",
             f"free {expected_gb + SPARE_GB - free:.1f} GB, or set artifacts_dir to a larger disk",
             "no_room",
         )
-    return ok("disk", told + (f", {expected_gb:.1f} GB are expected" if expected_gb else ""))
+    return ok("disk", space + (f", {expected_gb:.1f} GB are expected" if expected_gb else ""))

@@ -92,6 +92,7 @@ def reference_hours(work: Work, gpus: int) -> Hours:
 
 
 def transfer_hours(gigabytes: float, mbps: float) -> float:
+    """Return the hours for this many GB at this rate."""
     return gigabytes * 8000 / mbps / 3600
 
 

@@ -38,22 +38,28 @@ class Notes(list[Note]):
     """The notes of an import, in the order of its files."""
 
     def secret(self, key: str) -> None:
+        """Note a secret, which is dropped."""
         self.dropped(key, "secrets do not belong in an inventory; fluxlora reads its tokens from the environment.")
 
     def path(self, key: str, value: Any) -> None:
+        """Note a path of another machine, which is dropped."""
         self.dropped(key, f"{shown(value)} is a path of another machine.")
 
     def renamed(self, key: str, why: str) -> None:
+        """Note a key with a new name."""
         self.append(Note(Kind.RENAMED, key, why))
 
     def dropped(self, key: str, why: str) -> None:
+        """Note a key that is dropped."""
         self.append(Note(Kind.DROPPED, key, why))
 
     def corrected(self, key: str, before: Any, after: Any, why: str) -> None:
+        """Note a value that is corrected."""
         change = f"{shown(before)} becomes {shown(after)}. " if after != ABSENT else "left out. "
         self.append(Note(Kind.CORRECTED, key, change + why))
 
     def added(self, key: str, value: Any, why: str) -> None:
+        """Note a key that is added."""
         self.append(Note(Kind.ADDED, key, f"{shown(value)}. {why}"))
 
 

@@ -31,6 +31,7 @@ class GoingRates:
 
     @classmethod
     def of(cls, offers: Sequence[Offer], speeds: Mapping[int, Speed | None], disk_gb: float) -> GoingRates:
+        """Return the usual prices in a list of offers."""
         by_name: dict[str, list[float]] = {}
         per_tflops: list[float] = []
         for offer in offers:

@@ -42,9 +42,11 @@ class Cost:
 
     @property
     def total(self) -> float:
+        """Expected total cost, in $."""
         return self.gpu + self.storage + self.bytes + self.retry
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the cost as a mapping for Ansible."""
         hours = {**asdict(self.hours), "total": self.hours.total, "low": self.hours_low, "high": self.hours_high}
         return {**asdict(self), "hours": hours, "total": self.total, "basis": str(self.basis)}
 

@@ -17,6 +17,8 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Ranked:
+    """An offer that fits, with its expected cost."""
+
     offer: Offer
     cost: Cost
     # For an interruptible one the bid, which is also the price of `offer`.
@@ -26,6 +28,7 @@ class Ranked:
     spare_hours: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the offer as a mapping for Ansible."""
         bid = {"bid_per_hour": self.bid.per_hour} if self.bid else {}
         spare = {"spare_usd": self.spare_usd, "spare_hours": self.spare_hours}
         return {**asdict(self.offer), "cost": self.cost.as_dict(), **bid, **spare}
@@ -33,14 +36,18 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Refused:
+    """An offer that was passed over, with the reason."""
+
     offer: Offer
     why: Refusal
 
     @property
     def reason(self) -> str:
+        """The reason in words."""
         return self.why.reason
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the offer as a mapping for Ansible."""
         return {**asdict(self.offer), "reason": self.why.reason, "kind": self.why.kind}
 
 
@@ -85,21 +92,21 @@ class Ranking:
         if best is None or best.bid is None:
             return []
         often = best.bid.interruptions_per_hour * best.cost.hours.total
-        told = (
+        sentence = (
             f"Interruptible: the bid is ${best.bid.per_hour:.3f} an hour, the minimum "
             f"${best.offer.min_bid_per_hour or 0:.3f}. It is assumed to be taken away {often:.1f} times, and "
             f"${best.cost.retry:.2f} of the cost are for repeating the lost work."
         )
         if self.on_demand is None:
-            return [f"{told} Nothing fits on demand."]
+            return [f"{sentence} Nothing fits on demand."]
         saved = self.on_demand.cost.total - best.cost.total
         difference = f"${saved:.2f} less" if saved >= 0 else f"${-saved:.2f} MORE"
-        return [f"{told} That is {difference} than the cheapest on demand, ${self.on_demand.cost.total:.2f}."]
+        return [f"{sentence} That is {difference} than the cheapest on demand, ${self.on_demand.cost.total:.2f}."]
 
     def _counts(self) -> list[str]:
         kinds = Counter(refusal.why.kind for refusal in self.refused)
-        told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-        return [f"{len(self.refused)} were passed over: {told}"] if told else []
+        counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+        return [f"{len(self.refused)} were passed over: {counts}"] if counts else []
 
     def _refusals(self) -> list[str]:
         return [

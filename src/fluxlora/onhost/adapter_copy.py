@@ -84,6 +84,7 @@ class Layer:
 
     @property
     def rank(self) -> int:
+        """Rank of the layer."""
         return self.parts["down"].shape[0]
 
 
@@ -381,6 +382,7 @@ def _network(copied: Copied) -> dict[str, str]:
 def write(
     source: Path, target: Path, plan: Sequence[tuple[str, Tensor, float, str]], metadata: Mapping[str, str]
 ) -> None:
+    """Write a safetensors file in one step."""
     entries, offset = {}, 0
     for name, tensor, _, dtype in plan:
         size = math.prod(tensor.shape) * _SIZES[dtype]

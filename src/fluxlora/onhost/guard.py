@@ -354,10 +354,10 @@ def _open(method: str, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
 
 
 def _object(answer: Any) -> dict[str, Any]:
-    told = json.load(answer)
-    if not isinstance(told, dict):
+    content = json.load(answer)
+    if not isinstance(content, dict):
         raise ValueError("the answer is not an object")
-    return told
+    return content
 
 
 class _KeepToken(urllib.request.HTTPRedirectHandler):

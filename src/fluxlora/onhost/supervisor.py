@@ -328,7 +328,7 @@ def environment(file: Path | None, venv: Path | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def shown(token: str, path: Path) -> Iterator[None]:
-    """Make a token readable under a path meanwhile: SimpleTuner 3.1.6 pushes only with the token that it reads
+    """Make a token readable under a path for this time: SimpleTuner 3.1.6 pushes only with the token that it reads
     there.
 
     The file behind the link has no name, so nothing of it remains when this program ends in any way.

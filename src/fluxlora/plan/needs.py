@@ -20,6 +20,7 @@ class Needs:
 
     @cached_property
     def gpu_ram_gb(self) -> float:
+        """GB of memory that the fullest GPU needs."""
         return sizes.gpu_ram_gb(
             self.figures.precision,
             batch_size=self.figures.batching.batch_size,
@@ -34,6 +35,7 @@ class Needs:
 
     @cached_property
     def disk_used_gb(self) -> float:
+        """GB of disk that the run uses."""
         kept = min(self.figures.checkpoints, self.figures.settings.whole("checkpoints_total_limit", 5)) + 1
         return (
             sizes.ENVIRONMENT_GB

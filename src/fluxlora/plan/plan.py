@@ -64,6 +64,7 @@ class Plan:
 
     @property
     def work(self) -> Work:
+        """The work of the run."""
         return self.requirements.work
 
     def count(self, severity: Severity) -> int:

@@ -228,9 +228,9 @@ class _Renter:
             return choice, instance_id
         if self.failures:
             raise self._given_up()
-        told = " ".join(attempt.sentence for attempt in self.attempts.made)
+        tried = " ".join(attempt.sentence for attempt in self.attempts.made)
         raise OfferGone(
-            f"No offer is left for {self.run}. {told}".rstrip(),
+            f"No offer is left for {self.run}. {tried}".rstrip(),
             hint=f"{NOTHING_LEFT} Run the command again for new offers, or require less.",
             code="no_offer",
         )
@@ -308,9 +308,9 @@ class _Renter:
         return error
 
     def _given_up(self) -> InstanceFailed:
-        told = " ".join(attempt.sentence for attempt in self.attempts.made if attempt.code != "rented")
+        tried = " ".join(attempt.sentence for attempt in self.attempts.made if attempt.code != "rented")
         return InstanceFailed(
-            f"{self.run} got no usable instance. {told}",
+            f"{self.run} got no usable instance. {tried}",
             hint=f"{NOTHING_LEFT} The attempts cost ${self.attempts.usd():.4f}. Run the command again to try other "
             "machines.",
             code=self.failures[-1].code if self.failures else Failure.RENT_REFUSED,

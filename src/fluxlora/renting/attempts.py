@@ -66,6 +66,7 @@ class Attempts:
         instance_id: int | None = None,
         usd: float = 0.0,
     ) -> None:
+        """Add an attempt."""
         self.made.append(Attempt(code, sentence, offer_id, instance_id, usd))
 
     def rented(self, choice: Choice, instance_id: int) -> None:
@@ -152,6 +153,7 @@ class Attempts:
         return avoided(self._entries, time.time())
 
     def usd(self) -> float:
+        """Return the known cost of all attempts, in $."""
         return sum(attempt.usd for attempt in self.made)
 
     def most_usd(self) -> float:

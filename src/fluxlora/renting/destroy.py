@@ -38,6 +38,7 @@ def of_run(instances: Sequence[Instance], run: str, prefix: str = PREFIX) -> lis
 
 
 def how_to_end(run: str, instance: Instance, prefix: str = PREFIX) -> str:
+    """Return the instance's cost and the commands that destroy it, as a sentence."""
     playbook = f" or `ansible-playbook destroy.yml -e run_name={run}`" if prefix == PREFIX else ""
     return f"{instance.cost}; {command_to_end(run, instance.id, prefix)}{playbook} destroys it."
 

@@ -17,6 +17,8 @@ from fluxlora.vast.records import Endpoint
 
 
 class Answer(Enum):
+    """The answer of an ssh port, and its meaning."""
+
     IN = "it accepts the login"
     # Packets get lost: there is no machine, or no connection to it.
     SILENT = "it does not answer"

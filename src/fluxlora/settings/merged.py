@@ -14,6 +14,7 @@ class Messages(list[str]):
     """Sentences without repetitions."""
 
     def add(self, message: str) -> None:
+        """Add a sentence."""
         if message not in self:
             self.append(message)
 
@@ -32,19 +33,24 @@ class Settings:
         self._variables = {**variables, **over}
 
     def whole(self, option: str, default: int | None = None, *, least: int = 1) -> int:
+        """Return a whole number of an option."""
         return self._number(int, option, default, least)
 
     def number(self, option: str, default: float, *, least: float = 0.0) -> float:
+        """Return a number of an option."""
         return self._number(float, option, default, least)
 
     def text(self, option: str, default: str = "") -> str:
+        """Return the text of an option."""
         value = self._variables.get(f"simpletuner_{option}")
         return default if value is None else str(value)
 
     def flag(self, option: str, default: bool = False) -> bool:
+        """Return whether an option is on."""
         return self.text(option, str(default)).lower() in ("true", "yes", "on", "1")
 
     def raw(self, name: str) -> Any:
+        """Return a variable without a conversion; None if it is not set."""
         return self._variables.get(name)
 
     def datasets(self) -> list[Mapping[str, Any]]:

@@ -56,11 +56,11 @@ class Preset:
 
     def lines(self) -> list[str]:
         """Return the preset as lines for people."""
-        told = [f"{self.name}, {self.kind}", *_indented(textwrap.fill(self.purpose, 100))]
+        lines = [f"{self.name}, {self.kind}", *_indented(textwrap.fill(self.purpose, 100))]
         for setting in self.settings:
-            told += _indented(textwrap.fill(setting.reason, 100, initial_indent="# ", subsequent_indent="# "))
-            told += _indented(yaml.safe_dump({setting.variable: setting.value}, sort_keys=False, width=100))
-        return told
+            lines += _indented(textwrap.fill(setting.reason, 100, initial_indent="# ", subsequent_indent="# "))
+            lines += _indented(yaml.safe_dump({setting.variable: setting.value}, sort_keys=False, width=100))
+        return lines
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ def compare(
         problems = [*check_config(line, config, gpu=gpu), *_left_out(line, variables)]
     except InputError as error:
         return Comparison((f"simpletuner_version: {error} {error.hint}",))
-    told = [(problem.kind, f"{_place(problem.option, variables)}: {problem}") for problem in problems]
-    told += [(problem.kind, f"simpletuner_datasets: {problem}") for problem in check_backends(line, backends)]
-    return Comparison(tuple(message for _, message in told))
+    found = [(problem.kind, f"{_place(problem.option, variables)}: {problem}") for problem in problems]
+    found += [(problem.kind, f"simpletuner_datasets: {problem}") for problem in check_backends(line, backends)]
+    return Comparison(tuple(message for _, message in found))
 
 
 def _left_out(line: str, variables: Mapping[str, Any]) -> Iterator[Problem]:

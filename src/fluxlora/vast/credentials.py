@@ -36,4 +36,5 @@ def find_api_key(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def find_url(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the API's address, from VAST_URL or the default."""
     return (environ.get("VAST_URL") or DEFAULT_URL).rstrip("/")

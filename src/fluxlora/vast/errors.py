@@ -73,14 +73,15 @@ def shown(text: Any) -> str:
 
 
 def reason_of(body: Mapping[str, Any]) -> str:
+    """Return the reason in an answer, as one line."""
     return shown(body.get("msg") or body.get("detail") or body.get("error") or "no reason given")
 
 
-def retry_after(told: Any, now: float) -> float | None:
+def retry_after(value: Any, now: float) -> float | None:
     """Return the seconds of a Retry-After, which may be a number or a date; None if it is neither."""
-    if (seconds := number_of(told)) is None:
+    if (seconds := number_of(value)) is None:
         try:
-            seconds = parsedate_to_datetime(text_of(told)).timestamp() - now
+            seconds = parsedate_to_datetime(text_of(value)).timestamp() - now
         except ValueError:
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
@@ -90,8 +91,8 @@ def refusal(status: int, body: Any, text: str, *, asked_wait: Any = None) -> Vas
     """Return the error for an answer that is not a success; `asked_wait` is its Retry-After."""
     error = _refusal(status, body, text)
     if isinstance(error, RateLimited):
-        told = body.get("retry_after") if asked_wait is None and isinstance(body, dict) else asked_wait
-        error.wait_seconds = retry_after(told, time.time())
+        wait = body.get("retry_after") if asked_wait is None and isinstance(body, dict) else asked_wait
+        error.wait_seconds = retry_after(wait, time.time())
     return error
 
 

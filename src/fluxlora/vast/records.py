@@ -59,6 +59,7 @@ def whole_of(value: Any) -> int | None:
 
 
 def count_of(value: Any) -> int | None:
+    """Return a whole number of 0 or more; None for anything else."""
     number = whole_of(value)
     return None if number is None or number < 0 else number
 
@@ -70,6 +71,7 @@ def id_of(value: Any) -> int | None:
 
 
 def port_of(value: Any) -> int | None:
+    """Return a port; None for anything else."""
     number = whole_of(value)
     return number if number is not None and 0 < number < 65536 else None
 
@@ -293,6 +295,7 @@ class Instance:
 
     @property
     def cost(self) -> str:
+        """Return the instance's id and price, as a part of a sentence."""
         return f"instance {self.id} costs " + (
             f"${self.price_per_hour:.4f} an hour" if self.price_per_hour is not None else "money"
         )

@@ -59,6 +59,7 @@ class Layer:
 
     @property
     def w1_shape(self) -> tuple[int, ...]:
+        """Shape of the first matrix."""
         if "lokr_w1" in self.parts:
             return self.parts["lokr_w1"].shape
         return self.parts["lokr_w1_a"].shape[0], self.parts["lokr_w1_b"].shape[1]

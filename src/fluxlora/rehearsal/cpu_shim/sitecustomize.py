@@ -54,6 +54,7 @@ class Adjuster(MetaPathFinder):
     """Runs an adjustment before or after the first execution of the modules above."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find the module, and wrap its loader if it needs an adjustment."""
         if name not in BEFORE and name not in AFTER:
             return None
         spec = PathFinder.find_spec(name, path, target)

@@ -84,7 +84,7 @@ class Engine:
         return run([self._path, *arguments], within_seconds=within_seconds, environment=self._environment)
 
     def __call__(self, *arguments: str, within_seconds: float = 60) -> str:
-        """Run one command of the engine and return its output. Raises RehearsalError with the engine's last line."""
+        """Run one command of the engine and return its output. Raises RehearsalError with the engine's last lines."""
         done = self.attempt(*arguments, within_seconds=within_seconds)
         if done.returncode:
             raise RehearsalError(f"{self} {arguments[0]} failed: {last_words(done.stderr or done.stdout)}")
@@ -114,11 +114,12 @@ def _has_one_id(info: str) -> bool:
 
 
 def last_words(text: str) -> str:
+    """Return the last three lines of an output, joined."""
     return " / ".join(text.strip().splitlines()[-3:])
 
 
 def install(*packages: str) -> None:
-    """Install Debian packages as root. Raises RehearsalError with apt's last line."""
+    """Install Debian packages as root. Raises RehearsalError with apt's last lines."""
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
     install_line = [
         "apt-get",

@@ -190,20 +190,20 @@ class Containers:
             had = self._ports.pop(instance_id, None)
             drawn = random.sample(PORTS, len(PORTS))
             candidates = [had, *drawn] if had else drawn
-            told = self._told_others(instance_id)
-            port = next(port for port in candidates if port not in told and _is_free(port))
+            taken = self._ports_of_others(instance_id)
+            port = next(port for port in candidates if port not in taken and _is_free(port))
             self._ports[instance_id] = port
         _write(self._folder(instance_id) / "port", f"{port}\n")
         return port
 
-    def _told_others(self, instance_id: int) -> set[int]:
+    def _ports_of_others(self, instance_id: int) -> set[int]:
         """Return the ports of other hosts, also of other processes: their sshd may not listen yet."""
-        told = set(self._ports.values())
+        taken = set(self._ports.values())
         for file in self.owner.folder.parent.glob("*/*/port"):
             with contextlib.suppress(OSError, ValueError):
                 if file.parent != self._folder(instance_id):
-                    told.add(int(file.read_text()))
-        return told
+                    taken.add(int(file.read_text()))
+        return taken
 
 
 def _is_free(port: int) -> bool:

@@ -110,10 +110,10 @@ def find_python(name: str, candidates: Iterable[str | None]) -> Path | None:
     question = "import sys; print('python%d.%d' % sys.version_info[:2], sys.base_prefix)"
     for candidate in filter(None, candidates):
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            told = subprocess.run(
+            output = subprocess.run(
                 [candidate, "-I", "-c", question], capture_output=True, text=True, timeout=20, check=False
             ).stdout
-            version, _, prefix = told.strip().partition(" ")
+            version, _, prefix = output.strip().partition(" ")
             if version == name and prefix not in ("/usr", "/usr/local"):
                 return Path(prefix)
     return None
@@ -127,8 +127,8 @@ def _installed(name: str) -> Iterator[str]:
 
 def _ask_pip(*arguments: str) -> str:
     """Return pip's output; empty if this interpreter has no pip."""
-    told = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    return "" if told.returncode else told.stdout
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return "" if done.returncode else done.stdout
 
 
 def _harmless(value: str) -> Iterator[str]:

@@ -52,12 +52,15 @@ class Call:
         return self.access.get("fineGrained") or {}
 
     def url(self, path: str) -> str:
+        """Return the address of a path on this server."""
         return f"{str(self.request.base_url).rstrip('/')}{quote(path)}"
 
     def option(self, name: str) -> bool:
+        """Return an option of the query."""
         return self.request.query_params.get(name, "").lower() in ("1", "true")
 
     def authenticated(self) -> None:
+        """Raise Refused for a request without a token."""
         if not self.known:
             raise Refused(401, "Invalid username or password.")
 

@@ -27,6 +27,7 @@ class Faults:
                 raise Refused(status, message)
 
     async def arm(self, call: Call) -> Response:
+        """Arm a fault. Raises Refused for an unknown name."""
         call.authenticated()
         wanted = await call.json()
         name = item(wanted, "name", str)

@@ -51,6 +51,8 @@ class File:
 
 @dataclass(frozen=True)
 class Commit:
+    """One commit with its complete tree."""
+
     id: str
     title: str
     date: str
@@ -59,6 +61,8 @@ class Commit:
 
 @dataclass
 class Repository:
+    """A repository with its commits, the newest last."""
+
     id: str
     private: bool
     created: str
@@ -93,6 +97,7 @@ def pointer(digest: str, size: int) -> bytes:
 
 
 def git_id(content: bytes) -> str:
+    """Return git's id of an object."""
     return sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -167,6 +172,7 @@ class Store:
         return self.blobs / digest
 
     def holds(self, digest: str) -> bool:
+        """Return whether the content is stored."""
         return bool(SHA256.fullmatch(digest)) and (self.blobs / digest).is_file()
 
     def put(self, content: bytes) -> str:

@@ -25,6 +25,8 @@ class ScopedKey:
 
 @dataclass
 class Account:
+    """The account's keys, variables and money."""
+
     api_key: str = field(default_factory=lambda: secrets.token_hex(32))
     deposit: float = DEPOSIT
     scoped_keys: dict[int, ScopedKey] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Account:
         self.deposit, self.skew_seconds = DEPOSIT, 0.0
 
     def mint(self, name: str, permissions: dict[str, Any]) -> ScopedKey:
+        """Make a key with some permissions."""
         made = ScopedKey(next(self._ids), name, secrets.token_hex(32), permissions)
         self.scoped_keys[made.id] = made
         return made
@@ -53,11 +56,13 @@ class Account:
         return next(known, None) or next(self._ids)
 
     def add_ssh_key(self, public_key: str) -> int:
+        """Add a public ssh key."""
         key_id = self.key_id(public_key)
         self.ssh_keys[key_id] = public_key
         return key_id
 
     def ssh_key_record(self, key_id: int, public_key: str) -> dict[str, Any]:
+        """Return the API's record of an ssh key."""
         created = self._created.setdefault(key_id, datetime.now(UTC).isoformat(timespec="seconds"))
         return {
             "id": key_id,

@@ -29,6 +29,8 @@ Body = dict[str, Any]
 
 
 class Access(Enum):
+    """The key that an endpoint needs."""
+
     OPEN = "no key needed"
     ACCOUNT = "the account's key"
     INSTANCE = "the account's key, or the instance's own"
@@ -69,6 +71,7 @@ class Call:
 
     @property
     def id(self) -> int:
+        """The id in the path."""
         return int(self.params["id"])
 
     def instance(self, number: int | None = None) -> Instance:

@@ -14,22 +14,26 @@ EVENTS = {"vanish": Fleet.vanish, "outbid": Fleet.outbid, "preempt": Fleet.preem
 
 @endpoint("GET", "/rehearsal/ledger")
 async def show_ledger(call: Call) -> Body:
+    """Return the ledger of costs."""
     return call.cloud.ledger.report()
 
 
 @endpoint("GET", "/rehearsal/requests")
 async def show_requests(call: Call) -> list[Body]:
+    """Return the record of requests."""
     return call.cloud.requests
 
 
 @endpoint("GET", "/rehearsal/faults")
 async def show_faults(call: Call) -> Body:
-    told = {name: {"what": fault.function.__doc__, "outcome": fault.outcome} for name, fault in FAULTS.items()}
-    return {"faults": told, "armed": call.cloud.faults.armed}
+    """Return all faults, and the armed ones."""
+    faults = {name: {"what": fault.function.__doc__, "outcome": fault.outcome} for name, fault in FAULTS.items()}
+    return {"faults": faults, "armed": call.cloud.faults.armed}
 
 
 @endpoint("POST", "/rehearsal/faults")
 async def arm_fault(call: Call) -> Body:
+    """Arm a fault."""
     try:
         call.cloud.faults.arm(call.text("name", "invalid_args"), int(call.body.get("times", 1)))
     except KeyError as unknown:
@@ -39,6 +43,7 @@ async def arm_fault(call: Call) -> Body:
 
 @endpoint("DELETE", "/rehearsal/faults")
 async def disarm_faults(call: Call) -> Body:
+    """Disarm all faults."""
     call.cloud.faults.armed.clear()
     return {"success": True}
 

@@ -43,6 +43,8 @@ class Destroyed(Exception):
 
 @dataclass
 class Instance:
+    """One instance, its state and its host."""
+
     id: int
     letting: Letting
     label: str | None
@@ -69,6 +71,7 @@ class Instance:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def becomes(self, status: str, message: str | None = None) -> None:
+        """Change the status."""
         self.actual_status = status
         self.status_msg = message
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -89,9 +92,11 @@ class Instance:
 
     @property
     def direct(self) -> bool:
+        """Whether a port is mapped directly."""
         return "direc" in self.runtype and self.letting.offer["direct_port_count"] > 0
 
     def running_message(self) -> str:
+        """Return the status message of a running instance."""
         kind = "jupyter" if "jupyter" in self.runtype else "ssh"
         return f"success, running {self.image.replace(':', '_', 1)}/{kind}\n"
 
@@ -139,14 +144,17 @@ class Fleet:
         return instance
 
     def start(self, instance: Instance) -> None:
+        """Start a stopped instance."""
         instance.intended_status = instance.cur_state = "running"
         self._do(instance, lambda: self._start(instance))
 
     def stop(self, instance: Instance) -> None:
+        """Stop an instance; its disk still costs money."""
         instance.intended_status = instance.cur_state = "stopped"
         self._do(instance, lambda: self._stop(instance))
 
     def reboot(self, instance: Instance) -> None:
+        """Boot an instance again."""
         instance.becomes("rebooting")
         self._do(instance, lambda: self._restart(instance))
 
@@ -166,6 +174,7 @@ class Fleet:
         self._do(instance, lambda: asyncio.to_thread(self.hosts.authorize, instance.id, keys))
 
     def destroy(self, instance: Instance) -> None:
+        """Destroy an instance."""
         del self.instances[instance.id]
         self.ledger.closed(instance.id)
         self.market.release(instance.letting)

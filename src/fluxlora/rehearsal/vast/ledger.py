@@ -42,11 +42,14 @@ class Interval:
     end: float | None = None
 
     def hours(self, now: float) -> float:
+        """Return the hours until now or the end."""
         return ((self.end or now) - self.start) / 3600
 
 
 @dataclass(frozen=True)
 class Charge:
+    """One kind of cost of an instance."""
+
     kind: str  # in vast.ai's words: gpu, disk, bwu, bwd
     amount: float  # $
     quantity: float
@@ -68,12 +71,15 @@ class Meter:
     bytes_down: int = 0
 
     def gpu_hours(self, now: float) -> float:
+        """Return the hours of GPU time."""
         return sum(interval.hours(now) for interval in self.gpu)
 
     def storage_hours(self, now: float) -> float:
+        """Return the hours of storage."""
         return ((self.closed or now) - self.created) / 3600
 
     def charges(self, now: float) -> list[Charge]:
+        """Return the costs by kind."""
         gpu = sum(interval.hours(now) * interval.hourly for interval in self.gpu)
         hours, up, down = self.storage_hours(now), self.bytes_up / GB, self.bytes_down / GB
         prices = self.prices
@@ -86,6 +92,8 @@ class Meter:
 
 
 class Ledger:
+    """The costs of all instances."""
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.meters: dict[int, Meter] = {}

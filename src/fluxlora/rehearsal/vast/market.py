@@ -104,14 +104,15 @@ class Machine:
     disk: float  # GB
     free_gpus: int
     free_disk: float
-    lettings: dict[int, int] = field(
-        default_factory=dict
-    )  # how often each size was rented: the id of a rented offer is not used again
+    # How often each size was rented: the id of a rented offer is not used again.
+    lettings: dict[int, int] = field(default_factory=dict)
 
     def sizes(self) -> list[int]:
+        """Return the numbers of GPUs that are on offer."""
         return [size for size in (1, 2, 4, 8) if size <= self.free_gpus and self.gpus % size == 0]
 
     def offer_id(self, size: int) -> int:
+        """Return the id of the offer of this many GPUs."""
         return (self.machine_id * 10 + size) * LETTINGS + self.lettings.get(size, 0)
 
 
@@ -134,6 +135,8 @@ class OfferGone(Exception):
 
 
 class Market:
+    """The machines and their offers."""
+
     def __init__(self, seed: int = 1, machines: int = 1) -> None:
         """Create a market with this many `machines` of each kind; with 1 the offers for one GPU fit into one answer."""
         chance = random.Random(seed)
@@ -142,6 +145,7 @@ class Market:
         self._machines = {machine.machine_id: machine for machine in hosts}
 
     def gpu_names(self) -> list[str]:
+        """Return the names of all GPUs."""
         return sorted({machine.model.name for machine in self._machines.values()})
 
     def offers(self, *, storage: float, bid: bool = False) -> list[dict[str, Any]]:
@@ -180,6 +184,7 @@ class Market:
         return letting
 
     def release(self, letting: Letting) -> None:
+        """Return a rent's resources to its machine."""
         machine = self._machines[letting.machine_id]
         machine.free_gpus += letting.gpus
         machine.free_disk += letting.disk

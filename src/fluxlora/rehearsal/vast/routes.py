@@ -22,21 +22,25 @@ endpoint = Endpoints()
 
 @endpoint("POST", "/api/v0/bundles", Access.OPEN)
 async def search(call: Call) -> Body:
+    """Search offers."""
     return {"offers": call.cloud.market.search(call.body)}
 
 
 @endpoint("PUT", "/api/v0/search/asks", Access.OPEN)
 async def search_asks(call: Call) -> Body:
+    """Search offers, with the query in a field."""
     return {"offers": call.cloud.market.search(call.body.get("q") or {})}
 
 
 @endpoint("GET", "/api/v0/gpu_names/unique", Access.OPEN)
 async def gpu_names(call: Call) -> Body:
+    """List the names of GPUs."""
     return {"gpu_names": call.cloud.market.gpu_names()}
 
 
 @endpoint("PUT", "/api/v0/asks/{id:int}")
 async def rent(call: Call) -> Body:
+    """Rent an offer."""
     wanted, ask = call.body, {"ask_id": call.id}
     if not wanted.get("image") and not wanted.get("template_hash_id"):
         raise Refusal(400, "invalid_args", "error 400/3467: Invalid args: 'image' is required", **ask)
@@ -65,6 +69,7 @@ async def rent(call: Call) -> Body:
 
 @endpoint("GET", "/api/v1/instances")
 async def list_instances(call: Call) -> Body:
+    """List the instances, in pages."""
     rows = [
         record(instance) for instance in call.cloud.fleet.instances.values() if not instance.consume_hidden_listing()
     ]
@@ -77,24 +82,28 @@ async def list_instances(call: Call) -> Body:
 
 @endpoint("GET", "/api/v0/instances")
 async def list_instances_v0(call: Call) -> Body:
+    """Refuse the deprecated list."""
     message = "/api/v0/instances/ is deprecated. Use /api/v1/instances/ instead."
     raise Refusal(410, "deprecated_endpoint", message)
 
 
 @endpoint("GET", "/api/v0/instances/filters")
 async def instance_filters(call: Call) -> Body:
+    """List the filters of instances."""
     rows = [record(instance) for instance in call.cloud.fleet.instances.values()]
     return {"filters": [{name: row[name] for name in ("actual_status", "verification", "gpu_name")} for row in rows]}
 
 
 @endpoint("GET", "/api/v0/instances/{id:int}", Access.INSTANCE)
 async def show_instance(call: Call) -> Body:
+    """Show one instance."""
     instance = call.cloud.fleet.instances.get(call.id)
     return {"instances": record(instance) if instance and instance.shows_alone else None}
 
 
 @endpoint("PUT", "/api/v0/instances/{id:int}", Access.INSTANCE)
 async def manage_instance(call: Call) -> Body:
+    """Change the label or the state of an instance."""
     instance = call.instance()
     if "label" in call.body:
         label = call.body["label"]
@@ -108,6 +117,7 @@ async def manage_instance(call: Call) -> Body:
 
 @endpoint("PUT", "/api/v0/instances")
 async def manage_instances(call: Call) -> Body:
+    """Change the state of several instances."""
     for instance in _instances(call, "ids"):
         _set_state(call, instance)
     return {"success": True}
@@ -131,12 +141,14 @@ def _set_state(call: Call, instance: Instance) -> None:
 
 @endpoint("DELETE", "/api/v0/instances/{id:int}", Access.INSTANCE)
 async def destroy_instance(call: Call) -> Body:
+    """Destroy an instance."""
     call.cloud.fleet.destroy(call.instance())
     return {"success": True, "msg": "Instance destroyed successfully"}
 
 
 @endpoint("DELETE", "/api/v0/instances")
 async def destroy_instances(call: Call) -> Body:
+    """Destroy several instances."""
     for instance in _instances(call, "instance_ids"):
         call.cloud.fleet.destroy(instance)
     return {"success": True, "msg": "Instances destroyed successfully"}
@@ -144,18 +156,21 @@ async def destroy_instances(call: Call) -> Body:
 
 @endpoint("PUT", "/api/v0/instances/reboot/{id:int}")
 async def reboot_instance(call: Call) -> Body:
+    """Reboot an instance."""
     call.cloud.fleet.reboot(call.instance())
     return {"success": True}
 
 
 @endpoint("PUT", "/api/v0/instances/recycle/{id:int}")
 async def recycle_instance(call: Call) -> Body:
+    """Create an instance's container again."""
     call.cloud.fleet.recycle(call.instance())
     return {"success": True}
 
 
 @endpoint("PUT", "/api/v0/instances/bid_price/{id:int}")
 async def change_bid(call: Call) -> Body:
+    """Change the bid of an instance."""
     instance, price = call.instance(), call.body.get("price")
     if not isinstance(price, (int, float)) or not 0.001 <= price <= 32:
         raise Refusal(400, "invalid_args", "price must be between 0.001 and 32")
@@ -165,6 +180,7 @@ async def change_bid(call: Call) -> Body:
 
 @endpoint("PUT", "/api/v0/instances/request_logs/{id:int}")
 async def request_logs(call: Call) -> Body:
+    """Request the logs of an instance."""
     instance, body = call.instance(), call.body
     lines = [line for line in instance.log if (body.get("filter") or "") in line]
     name = secrets.token_hex(16)
@@ -174,6 +190,7 @@ async def request_logs(call: Call) -> Body:
 
 @endpoint("GET", "/results/{name}", Access.OPEN)
 async def result(call: Call) -> Response:
+    """Return a stored text."""
     text = call.cloud.results.get(call.params["name"])
     return PlainTextResponse(text) if text is not None else PlainTextResponse("not ready", 404)
 
@@ -183,6 +200,7 @@ async def result(call: Call) -> Response:
 
 @endpoint("GET", "/api/v0/ssh")
 async def show_ssh_keys(call: Call) -> list[Body] | Response:
+    """List the account's ssh keys."""
     account = call.cloud.account
     keys = [account.ssh_key_record(*item) for item in account.ssh_keys.items()]
     return keys or JSONResponse([], 404)
@@ -190,12 +208,14 @@ async def show_ssh_keys(call: Call) -> list[Body] | Response:
 
 @endpoint("POST", "/api/v0/ssh")
 async def create_ssh_key(call: Call) -> Body:
+    """Add an ssh key to the account."""
     account, public_key = call.cloud.account, call.text("ssh_key", "no_ssh_key")
     return {"success": True, "key": account.ssh_key_record(account.add_ssh_key(public_key), public_key)}
 
 
 @endpoint("PUT", "/api/v0/ssh/{id:int}")
 async def update_ssh_key(call: Call) -> Body:
+    """Change an ssh key of the account."""
     account, public_key = call.cloud.account, call.text("ssh_key", "no_ssh_key")
     if call.id not in account.ssh_keys:
         raise Refusal(400, "no_such_ssh_key", f"SSH key {call.id} not found.")
@@ -205,6 +225,7 @@ async def update_ssh_key(call: Call) -> Body:
 
 @endpoint("DELETE", "/api/v0/ssh/{id:int}")
 async def delete_ssh_key(call: Call) -> Body:
+    """Delete an ssh key of the account."""
     if not call.cloud.account.ssh_keys.pop(call.id, None):
         raise Refusal(400, "no_such_ssh_key", f"SSH key {call.id} not found.")
     return {"success": True}
@@ -212,6 +233,7 @@ async def delete_ssh_key(call: Call) -> Body:
 
 @endpoint("GET", "/api/v0/instances/{id:int}/ssh")
 async def show_instance_ssh(call: Call) -> Body:
+    """List an instance's ssh keys."""
     account = call.cloud.account
     keys = [account.ssh_key_record(*item) for item in call.instance().ssh_keys.items()]
     return {"success": True, "ssh_keys": json.dumps(keys)}  # the real API returns a string
@@ -219,6 +241,7 @@ async def show_instance_ssh(call: Call) -> Body:
 
 @endpoint("POST", "/api/v0/instances/{id:int}/ssh")
 async def attach_ssh(call: Call) -> Body:
+    """Add an ssh key to an instance."""
     instance, public_key = call.instance(), call.text("ssh_key", "invalid_args")
     if public_key in instance.ssh_keys.values():
         raise Refusal(400, "invalid_args", "SSH key already attached")
@@ -229,6 +252,7 @@ async def attach_ssh(call: Call) -> Body:
 
 @endpoint("DELETE", "/api/v0/instances/{id:int}/ssh/{key_id:int}")
 async def detach_ssh(call: Call) -> Body:
+    """Remove an ssh key from an instance."""
     instance, key_id = call.instance(), call.params["key_id"]
     if not instance.ssh_keys.pop(key_id, None):
         raise Refusal(404, "no_such_ssh_key", f"SSH key {key_id} not found.")
@@ -241,18 +265,21 @@ async def detach_ssh(call: Call) -> Body:
 
 @endpoint("GET", "/api/v0/users/current")
 async def user(call: Call) -> Body:
+    """Show the account's user."""
     kind, _, number = (call.caller or "").partition(" ")
     return call.cloud.account.user(call.cloud.ledger.total(), int(number) if kind == "key" else OWN_KEY_ID)
 
 
 @endpoint("GET", "/api/v0/auth/apikeys")
 async def show_api_keys(call: Call) -> Body:
+    """List the account's API keys."""
     keys = call.cloud.account.scoped_keys.values()
     return {"apikeys": [{"id": key.id, "name": key.name, "permissions": key.permissions} for key in keys]}
 
 
 @endpoint("POST", "/api/v0/auth/apikeys")
 async def create_api_key(call: Call) -> Body:
+    """Make an API key."""
     permissions = call.body.get("permissions")
     made = call.cloud.account.mint(
         call.text("name", "missing_input"), permissions if isinstance(permissions, dict) else {}
@@ -262,6 +289,7 @@ async def create_api_key(call: Call) -> Body:
 
 @endpoint("DELETE", "/api/v0/auth/apikeys/{id:int}")
 async def delete_api_key(call: Call) -> Body:
+    """Delete an API key."""
     if not call.cloud.account.scoped_keys.pop(call.id, None):
         raise Refusal(404, "not_found", f"API key {call.id} not found.")
     return {"success": True}
@@ -269,11 +297,13 @@ async def delete_api_key(call: Call) -> Body:
 
 @endpoint("GET", "/api/v0/secrets")
 async def show_secrets(call: Call) -> Body:
+    """List the names of environment variables."""
     return {"success": True, "secrets": call.cloud.account.environment}
 
 
 @endpoint("POST", "/api/v0/secrets")
 async def create_secret(call: Call) -> Body:
+    """Add an environment variable."""
     name, value = call.text("key", "missing_input").upper(), call.text("value", "missing_input")
     if name in call.cloud.account.environment:
         raise Refusal(400, "existing_key", f"{name} exists already.")
@@ -283,6 +313,7 @@ async def create_secret(call: Call) -> Body:
 
 @endpoint("PUT", "/api/v0/secrets")
 async def update_secret(call: Call) -> Body:
+    """Change an environment variable."""
     name, value = call.text("key", "missing_input").upper(), call.text("value", "empty_input")
     if name not in call.cloud.account.environment:
         raise Refusal(400, "nonexistent_key", f"{name} does not exist.")
@@ -292,6 +323,7 @@ async def update_secret(call: Call) -> Body:
 
 @endpoint("DELETE", "/api/v0/secrets")
 async def delete_secret(call: Call) -> Body:
+    """Delete an environment variable."""
     name = call.text("key", "missing_input").upper()
     if call.cloud.account.environment.pop(name, None) is None:
         raise Refusal(400, "nonexistent_key", f"{name} does not exist.")
@@ -300,6 +332,7 @@ async def delete_secret(call: Call) -> Body:
 
 @endpoint("GET", "/api/v0/charges")
 async def charges(call: Call) -> Body:
+    """List the charges."""
     filters = json.loads(call.query.get("select_filters") or "{}")
     day = filters.get("day") or {}
     if "gte" not in day or "lte" not in day:
