@@ -69,7 +69,7 @@ def test_the_doctor_tells_all_that_is_wrong_with_a_run_at_once_and_fails(paper: 
     assert done.returncode == 1
     assert re.search(r"failed +ssh key +there is no .*\n +-> fluxlora init\n", done.stdout)
     assert "-> open https://huggingface.co/black-forest-labs/FLUX.1-Fill-dev with the account" in done.stdout
-    assert "rehearsal/my-style will be made, private" in done.stdout
+    assert "rehearsal/my-style will be created, private" in done.stdout
     assert "vast.ai key, ssh key, hub model" in done.stdout
 
 

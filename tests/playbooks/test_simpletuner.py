@@ -36,6 +36,6 @@ def test_another_simpletuner_than_the_instance_has_is_refused_and_what_is_there_
 
     assert done.returncode != 0
     said = " ".join((done.stdout + done.stderr).split())
-    assert "my-style has SimpleTuner 4.10.1 on its instance, and this call asks for 3.1.6." in said
+    assert "my-style has SimpleTuner 4.10.1 on its instance, but this call asks for 3.1.6." in said
     assert "-e simpletuner_version=4.10.1" in said
     assert sorted(each.name for each in tmp_path.iterdir()) == [".venv", "play.yml", "runs.yml"]

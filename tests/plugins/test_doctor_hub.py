@@ -41,7 +41,7 @@ def scoped(name: str, *permissions: str) -> dict[str, Any]:
 def test_a_token_that_may_do_everything_passes_and_is_told_where_the_adapter_goes(vast: VastServer) -> None:
     checks = hub.examine(MODEL, push_to="my-style", token=vast.hub_token, endpoint=vast.hub_url)
     assert {check.state for check in checks} == {State.OK}
-    assert "rehearsal/my-style will be made, private" in checks[-1].sentence
+    assert "rehearsal/my-style will be created, private" in checks[-1].sentence
 
 
 def test_nothing_is_created_to_find_out(vast: VastServer) -> None:

@@ -116,7 +116,7 @@ def test_a_plan_is_made_or_refused_and_is_the_same_in_check_mode(play: Play, pho
     assert sound["plan"] == checked["plan"]
     assert (sound["plan"]["steps"], sound["plan"]["steps_per_epoch"]) == (5000, 2)
     (error,) = large["errors"]
-    assert "8 in buckets of fewer than simpletuner_train_batch_size, 99" in error
+    assert "8 are in buckets of fewer than simpletuner_train_batch_size, 99" in error
     assert misspelt["errors"] == ["The variable doctor_puhs_to is unknown: did you mean doctor_push_to?"]
 
 
