@@ -82,7 +82,7 @@ CASES = (
     Case("rent_rate_limited", tried=("rented",), times=2),
     Case("rent_rate_limited_a_second", tried=("rented",)),
     Case("rent_refused_but_made", tried=("rent_refused", "rented"), says="price too low", made=2),
-    Case("no_credit", code="no_credit", says="https://cloud.vast.ai/billing/. No instance is left that costs", **NOTHING),
+    Case("no_credit", code="no_credit", says="https://cloud.vast.ai/billing/. No instance is left that", **NOTHING),
     Case("list_500", times=2),
     Case("list_500", code="unavailable", says="500", times=FOR_EVER, **NOTHING, name="list_500_for_ever"),
     Case("list_502", times=2),
