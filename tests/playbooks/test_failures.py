@@ -56,7 +56,7 @@ NO_PICTURES = {
 def test_what_is_outbid_while_it_is_prepared_is_replaced_and_prepared_elsewhere(bench, tmp_path):
     log = tmp_path / "log"
     process = bench.start("train", RUN, log, **WISHES, simpletuner_datasets=[NO_PICTURES])
-    wait_for(lambda: "TASK [simpletuner : Install" in log.read_text() or process.poll() is not None, 480, log)
+    wait_for(lambda: "TASK [simpletuner : " in log.read_text() or process.poll() is not None, 480, log)
     (first,) = bench.instances()
 
     bench.post(f"/rehearsal/instances/{first['id']}/outbid")
