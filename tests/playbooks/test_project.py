@@ -78,7 +78,7 @@ def test_a_check_goes_by_the_clone_worked_in_its_presets_its_package_and_what_it
         package.write('Path(__file__).with_name("used").touch()\n')
     done = call(clone / "my pictures", "fluxlora", "check", "flowers", "-p", "own")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (clone / "src/fluxlora/used").exists()
+    assert (clone / "src/fluxlora/settings/used").exists()
     assert any(name.startswith(".fluxlora/datasets/") for name in written(clone))
 
 
