@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -15,6 +12,7 @@ import installed
 from fluxlora.rehearsal.hosts.containers import Containers
 from fluxlora.rehearsal.hosts.engine import find_engine
 from fluxlora.rehearsal.hosts.owner import end, sweep
+from remote import connection, keygen, wait_for_ssh
 
 # Scenarios whose hosts have this SimpleTuner from the start.
 INSTALLED = {"simpletuner": "3.1.6"}
@@ -24,8 +22,7 @@ OWNER = int(os.environ.get("FLUXLORA_MOLECULE_OWNER", "0"))
 
 def up(folder: Path, names: list[str]) -> None:
     down(folder)
-    key = folder / "id_ed25519"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
+    key = keygen(folder / "id_ed25519")
     hosts = Containers(owner_pid=OWNER)
     (folder / "owner").write_text(hosts.owner.label)
     inventory = {}
@@ -42,27 +39,6 @@ def up(folder: Path, names: list[str]) -> None:
     (folder / "hosts.yml").write_text(
         json.dumps({"instances": {"hosts": inventory, "vars": connection(key)}}, indent=2)
     )
-
-
-def connection(key: Path) -> dict[str, str]:
-    return {
-        "ansible_host": "127.0.0.1",
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(key),
-        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
-    }
-
-
-def wait_for_ssh(port: int, within_seconds: float = 30) -> None:
-    end_of_waiting = time.monotonic() + within_seconds
-    while time.monotonic() < end_of_waiting:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                if connection.recv(4) == b"SSH-":
-                    return
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"No sshd answers on port {port} after {within_seconds:.0f} s.")
 
 
 def down(folder: Path) -> None:

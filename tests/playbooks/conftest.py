@@ -19,6 +19,7 @@ import requests
 import installed
 from fluxlora.rehearsal.hosts import engine
 from fluxlora.rehearsal.session import Standin, standin
+from remote import keygen
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATASET = PROJECT / "examples" / "dataset"
@@ -173,9 +174,7 @@ def wait_for(what: Callable[[], object], seconds: float, log: Path | None = None
 
 @pytest.fixture(scope="session")
 def ssh_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    key = tmp_path_factory.mktemp("key") / "id_ed25519"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    return key
+    return keygen(tmp_path_factory.mktemp("key") / "id_ed25519")
 
 
 def _bench(hosts: str, folder: Path, ssh_key: Path, image: str = "") -> Iterator[Bench]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from remote import keygen
+
 if TYPE_CHECKING:
     from tests.conftest import VastServer
 
@@ -23,7 +25,7 @@ Play = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def example(vast: VastServer, tmp_path: Path) -> Play:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    keygen(tmp_path / "key")
 
     def play(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
         key = {} if name == "list_offers" else {"key_file": str(tmp_path / "key")}

@@ -19,6 +19,7 @@ from fluxlora.rehearsal.hosts.containers import Containers
 from fluxlora.rehearsal.hosts.engine import ensure_image, find_engine
 from fluxlora.rehearsal.hosts.inherited import inherited
 from fluxlora.rehearsal.hosts.owner import LABEL, sweep
+from remote import keygen
 
 SSH = [
     *("ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
@@ -32,8 +33,7 @@ class Key:
     """An ssh key pair."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.file = folder / name
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.file], check=True, timeout=20)
+        self.file = keygen(folder / name)
         self.public = self.file.with_suffix(".pub").read_text()
 
     def command(self, port: int, *remote: str, options: tuple[str, ...] = ()) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluxlora.money.journal import Event, Journal
+from remote import keygen
 
 if TYPE_CHECKING:
     from tests.conftest import VastServer
@@ -26,7 +27,7 @@ Play = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def provision(vast: VastServer, tmp_path: Path) -> Play:
     """Plays the role alone for the runs of an inventory; output without its line breaks."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    keygen(tmp_path / "key")
     (tmp_path / "play.yml").write_text("- hosts: training\n  gather_facts: false\n  roles: [provision]\n")
 
     def play(*flags: str, runs: tuple[str, ...] = ("my-style",), **settings: Any) -> subprocess.CompletedProcess[str]:

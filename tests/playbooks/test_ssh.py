@@ -22,6 +22,7 @@ from fluxlora.rehearsal.hosts.engine import ensure_image, find_engine
 from fluxlora.rehearsal.hosts.owner import LABEL
 from fluxlora.renting.ssh_probe import Answer, Login
 from fluxlora.vast.records import Endpoint
+from remote import keygen
 
 # An sshd that takes everything it is offered, and writes down what that was.
 OPEN_SSHD = r"""touch ~/.no_auto_tmux
@@ -116,8 +117,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     # Short, since a socket's path has 108 characters at most.
     folder = tmp_path_factory.mktemp("own")
     for name in ("key", "other"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)]
-        subprocess.run(command, check=True, timeout=30)
+        keygen(folder / name, comment=name)
     (folder / "state/known_hosts").mkdir(parents=True)
     ensure_image()
     engine = find_engine()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from fluxlora.doctor.account import LEAST, SCOPES, look
 from fluxlora.doctor.minting import ensure
 from fluxlora.errors import VastError
 from fluxlora.vast.client import Vast
+from remote import keygen
 from replay import replaying
 
 LOCK = PROJECT / "requirements.lock"
@@ -26,9 +26,7 @@ LOCK = PROJECT / "requirements.lock"
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Path:
-    file = tmp_path / "id_ed25519"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(file)], check=True)
-    return file
+    return keygen(tmp_path / "id_ed25519")
 
 
 def found(findings: Findings) -> dict[str, str]:

@@ -17,13 +17,9 @@ from fluxlora.doctor.computer import programs, room, versions
 from fluxlora.doctor.keypair import DEFAULT, examine
 from fluxlora.doctor.proxy import examine as proxy
 from fluxlora.doctor.wandb_key import examine as wandb
+from remote import keygen
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
-
-
-def keygen(file: Path, passphrase: str = "") -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(file)], check=True)
-    return file
 
 
 @pytest.fixture

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from fluxlora.errors import InputError
 from fluxlora.renting.ssh_probe import Answer, Login, Probe, understood
 from fluxlora.vast.records import Endpoint
+from remote import greeting
 
 
 @pytest.fixture
@@ -28,19 +26,6 @@ def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Login:
     (tmp_path / "end").write_text("exit 0")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return Login(tmp_path / "key", tmp_path / "new" / "hosts", connect_seconds=2)
-
-
-@contextmanager
-def greeting(words: bytes = b"SSH-2.0-x\r\n") -> Iterator[Endpoint]:
-    """A port that says this to whoever comes first."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def greet() -> None:
-            with server.accept()[0] as peer:
-                peer.sendall(words)
-
-        Thread(target=greet, daemon=True).start()
-        yield Endpoint("127.0.0.1", server.getsockname()[1], True)
 
 
 def test_a_host_that_lets_in_is_entered_with_the_key_that_was_named_and_a_host_key_of_its_own(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from fluxlora.vast.client import Rent, Vast
 from fluxlora.vast.errors import NoSuchInstance, Unavailable
 from fluxlora.vast.labels import Label
 from fluxlora.vast.records import Offer
+from remote import greeting
 from replay import DROPPED, Replay, replaying
 
 DATA = Path(__file__).parents[1] / "data" / "vast"
@@ -871,20 +871,8 @@ def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Login:
 @pytest.fixture
 def port() -> Iterator[int]:
     """Where somebody greets as sshd does."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def greet() -> None:
-            while True:
-                try:
-                    peer = server.accept()[0]
-                except OSError:
-                    return
-                with peer:
-                    peer.sendall(b"SSH-2.0-x\r\n")
-
-        Thread(target=greet, daemon=True).start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
+    with greeting() as endpoint:
+        yield endpoint.port
 
 
 def at(port: int) -> tuple[int, Any]:
