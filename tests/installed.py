@@ -7,7 +7,6 @@ rehearsal shows a run on a bare host.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import subprocess
@@ -16,20 +15,18 @@ import tempfile
 from pathlib import Path
 
 from fluxlora.rehearsal.hosts.containers import OWN_IMAGES, Containers
-from fluxlora.rehearsal.hosts.engine import find_engine, host_image
+from fluxlora.rehearsal.hosts.engine import digest, find_engine, host_image, tags
 from fluxlora.rehearsal.hosts.owner import Owner
+from remote import connection, keygen, wait_for_ssh
 
 PROJECT = Path(__file__).resolve().parents[1]
 ROLES = ("base", "python", "simpletuner")
-PLAY = {
-    "hosts": "all",
-    "vars_files": [f"{PROJECT}/group_vars/{name}.yml" for name in ("training", "rehearsal")],
-    "tasks": [
-        {"ansible.builtin.include_role": {"name": "base"}},
-        {"ansible.builtin.include_role": {"name": "python"}},
-        {"ansible.builtin.include_role": {"name": "simpletuner", "tasks_from": "install"}},
-    ],
-}
+VARIABLES = ("training", "rehearsal")
+TASKS = [
+    {"ansible.builtin.include_role": {"name": "base"}},
+    {"ansible.builtin.include_role": {"name": "python"}},
+    {"ansible.builtin.include_role": {"name": "simpletuner", "tasks_from": "install"}},
+]
 
 
 def image(version: str) -> str:
@@ -39,37 +36,41 @@ def image(version: str) -> str:
         engine = find_engine()
         with Owner() as owner:
             bare = host_image(engine, owner, print)
-        name = f"{OWN_IMAGES}fluxlora-installed-{version}:{_digest(bare, version)}"
-        if engine.attempt("image", "inspect", name).returncode:
+        repository = f"{OWN_IMAGES}fluxlora-installed-{version}"
+        name = f"{repository}:{_digest(bare, version)}"
+        known = tags(engine, repository)
+        if name not in known:
             _make(version, name)
+            for outdated in known:
+                engine.attempt("rmi", outdated)  # stays while another test's host runs from it
         return name
 
 
 def _digest(bare: str, version: str) -> str:
-    files = [file for role in ROLES for file in sorted((PROJECT / "roles" / role).rglob("*")) if file.is_file()]
-    ingredients = [bare, version, json.dumps(PLAY), *(f"{file}:{file.read_bytes().hex()}" for file in files)]
-    return hashlib.sha256("\0".join(ingredients).encode()).hexdigest()[:12]
+    """Of all that the installation goes by, wherever the project lies."""
+    folders = [PROJECT / "roles" / role for role in ROLES]
+    files = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+    files += [PROJECT / "group_vars" / f"{name}.yml" for name in VARIABLES]
+    contents = [f"{file.relative_to(PROJECT)}:{file.read_bytes().hex()}" for file in files]
+    return digest(bare, version, json.dumps(TASKS), *contents)
 
 
 def _make(version: str, name: str) -> None:
+    variables = [f"{PROJECT}/group_vars/{variable}.yml" for variable in VARIABLES]
     with tempfile.TemporaryDirectory() as temporary, Containers() as hosts:
         folder = Path(temporary)
-        key = folder / "key"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, timeout=30)
+        key = keygen(folder / "key")
         public = key.with_suffix(".pub").read_text()
         port = hosts.start(1, environment={}, authorized_keys=[public], onstart="")
-        known = {
-            "ansible_host": "127.0.0.1", "ansible_port": port, "ansible_user": "root",
-            "ansible_ssh_private_key_file": str(key), "ansible_ssh_retries": 10,
-            "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
-        }  # fmt: skip
-        (folder / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"installed": known}}}))
-        (folder / "play.yml").write_text(json.dumps([PLAY]))
+        wait_for_ssh(port)
+        host = connection(key) | {"ansible_port": port}
+        (folder / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"installed": host}}}))
+        (folder / "play.yml").write_text(json.dumps([{"hosts": "all", "vars_files": variables, "tasks": TASKS}]))
         command = [Path(sys.executable).with_name("ansible-playbook"), "-i", folder / "hosts.yml", folder / "play.yml"]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")}
         done = subprocess.run(
             [*command, "-e", f"simpletuner_version={version}"],
-            cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=1200, check=False,
+            cwd=PROJECT, env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
+            capture_output=True, text=True, timeout=1200, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
         hosts.commit(1, name)

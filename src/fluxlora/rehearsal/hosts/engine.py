@@ -73,7 +73,7 @@ def _unusable(complaints: Mapping[str, str]) -> RehearsalError:
 def host_image(engine: Engine, owner: Owner, say: Say) -> str:
     """The image's name; it is made now if this engine does not have it. Raises RehearsalError."""
     inputs = sorted(path for path in IMAGE_FOLDER.iterdir() if path.is_file())
-    name = f"{HOST_REPOSITORY}:{_digest(PUBLIC_BASE, *BASE_PACKAGES, *(path.read_text() for path in inputs))}"
+    name = f"{HOST_REPOSITORY}:{digest(PUBLIC_BASE, *BASE_PACKAGES, *(path.read_text() for path in inputs))}"
     if _exists(engine, name):
         return name
     with (owner.folder.parent / "image.lock").open("w") as lock:
@@ -97,7 +97,8 @@ def _wait_for(lock: IO[str], within_seconds: float = 1200) -> None:
             return
 
 
-def _digest(*texts: str) -> str:
+def digest(*texts: str) -> str:
+    """What an image made of these is tagged with."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
 
 
@@ -106,7 +107,7 @@ def _exists(engine: Engine, name: str) -> bool:
 
 
 def _make(engine: Engine, owner: Owner, name: str, say: Say) -> None:
-    outdated = _tags(engine)
+    outdated = tags(engine, HOST_REPOSITORY)
     base = _base(engine, owner, say)
     say("Making the hosts' image.")
     container = owner.name("image")
@@ -127,8 +128,9 @@ def _make(engine: Engine, owner: Owner, name: str, say: Say) -> None:
         engine.attempt("rmi", tag)  # stays while a host of another rehearsal runs from it
 
 
-def _tags(engine: Engine) -> list[str]:
-    listed = engine("images", "--filter", f"reference={HOST_REPOSITORY}:*", "--format", "{{.Repository}}:{{.Tag}}")
+def tags(engine: Engine, repository: str) -> list[str]:
+    """The images of this repository that the engine has. Raises RehearsalError."""
+    listed = engine("images", "--filter", f"reference={repository}:*", "--format", "{{.Repository}}:{{.Tag}}")
     return listed.splitlines()
 
 
@@ -159,7 +161,7 @@ def _pull(engine: Engine) -> str | None:
 
 
 def _debootstrap(engine: Engine, owner: Owner, say: Say) -> str:
-    base = f"{BASE_REPOSITORY}:{_digest(SUITE, *BASE_PACKAGES)}"
+    base = f"{BASE_REPOSITORY}:{digest(SUITE, *BASE_PACKAGES)}"
     if _exists(engine, base):
         return base
     say("It cannot be pulled here: making a Debian base with mmdebstrap, about half a minute.")
