@@ -1,21 +1,17 @@
 """The generated pages of docs/, and the links and commands of the written ones."""
 
 import re
-import sys
 from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import make_docs  # in scripts/
 import pytest
 
 from fluxlora.rehearsal.vast.faults import FAULTS
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
-
-
-sys.path.insert(0, str(PROJECT / "scripts"))
-import make_docs  # noqa: E402
 
 
 def complaint(*arguments: str) -> str:
