@@ -33,7 +33,7 @@ KINDS: Mapping[str, str] = {
 LORA_ONLY = frozenset({"simpletuner_lora_rank", "simpletuner_flux_lora_target"})
 
 _PREFIX = "preset_"
-# libyaml's where PyYAML was built with it: ten times as fast, and the presets are read at every call.
+# libyaml's where PyYAML was built with it: eight times as fast, and the presets are read at every call.
 _LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
