@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,13 @@ def test_a_folder_of_anything_is_scanned_and_copied_with_sentences(files: dict[s
     for version in ("3.1.6", "4.10.1"):
         with folder_of(files) as folder:
             wanted = Wanted("word", "*b*", version)
-            found = answer(lambda: check(folder, {"simpletuner_datasets": [{"id": "x"}]}, wanted))  # noqa: B023
+            found = answer(partial(check, folder, {"simpletuner_datasets": [{"id": "x"}]}, wanted))
             lines = found.lines() if isinstance(found, Check) else [found]
             assert all(is_a_sentence(line) for line in lines)
             made = copy.draw_up(folder)
             with tempfile.TemporaryDirectory() as place:
                 failed = copy.write(made, Path(place, "copy"))
-                left = answer(lambda: dataset.scan(Path(place, "copy"), wanted))  # noqa: B023
+                left = answer(partial(dataset.scan, Path(place, "copy"), wanted))
             assert all(is_a_sentence(sentence) for sentence in (*made.left_out, *failed))
             # What the check offers to fix is not found in the copy.
             assert isinstance(left, InputError) or {each.code for each in left.findings}.isdisjoint(MENDED)
