@@ -327,12 +327,14 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > _LONGEST_NUMBER:
-        raise _Refused(f"it holds a number of {len(digits)} digits")
-    return int(digits)
+    return int(_bounded(digits))
 
 
 def _number(digits: str) -> float:
+    return float(_bounded(digits))
+
+
+def _bounded(digits: str) -> str:
     if len(digits) > _LONGEST_NUMBER:
         raise _Refused(f"it holds a number of {len(digits)} digits")
-    return float(digits)
+    return digits
